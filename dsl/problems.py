@@ -360,6 +360,13 @@ def list_file_path(spot: Spot, path: str) -> Problem:
     return _error("E317", spot, f"`{_truncate(path)}` cannot be a list file", advice)
 
 
+def invalid_technique(spot: Spot, text: str, *, is_atlas: bool) -> Problem:
+    """Report a text that is not the id of a technique or tactic."""
+    prefix, framework, example = ("AML.", "ATLAS", "AML.T0051") if is_atlas else ("", "ATT&CK", "T1059.001")
+    advice = f"write a technique such as {example}, or a tactic such as {prefix}TA0001"
+    return _error("E318", spot, f"`{_truncate(text)}` is not an id of {framework}", advice)
+
+
 def invalid_yaml(spot: Spot, reason: str) -> Problem:
     """Report text that is not valid YAML."""
     advice = "correct the YAML; a condition with quotes, braces or colons is safe on the lines below `condition: |`"

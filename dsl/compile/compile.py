@@ -195,7 +195,7 @@ def _compile_rule(draft: Draft, metadata: Metadata, parts: _SetParts, reported: 
     rule = _rule(metadata, kind, draft.condition.text, fingerprint, formula, atoms)
     texts = [draft.condition, *(each.where for each in draft.exceptions)]
     shown = tuple(shown for _, shown in exceptions)
-    rule = replace(rule, exceptions=shown, definitions=used_names(texts, names))
+    rule = replace(rule, exceptions=shown, triage=metadata.triage, definitions=used_names(texts, names))
     return CompiledRule(rule, draft, body, assembly.atom_specs, assembly.pairings)
 
 

@@ -17,7 +17,8 @@ from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import SafeRepresenter
 
 from dsl.compile.compile import CompiledRule
-from dsl.judge.ruleset import Rule, RuleException
+from dsl.files.triage import KEYS
+from dsl.judge.ruleset import Rule, RuleException, Triage
 from dsl.syntax.printer import body_text
 
 
@@ -81,10 +82,17 @@ def _metadata(rule: Rule) -> dict[str, object]:
         "owner": rule.owner,
         "tags": list(rule.tags),
         "references": list(rule.references),
+        **_triage(rule.triage),
         "enabled": rule.enabled,
         "mode": rule.mode.value,
         "timezone": rule.timezone,
     }
+
+
+def _triage(triage: Triage) -> dict[str, object]:
+    """Return the YAML fields of what a rule's signals are triaged by, in the order of `dsl.files.triage.KEYS`."""
+    fields = ((key, getattr(triage, key)) for key in KEYS)
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in fields}
 
 
 def _exception(exception: RuleException) -> dict[str, object]:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dsl.check.meaning import Meaning, meaning_of
 from dsl.compile.compile import CompiledRule
 from dsl.explain.phrase import clauses, joined, noun, sentence, whose_phrase
+from dsl.files.triage import KEYS
 from dsl.judge.atoms import AtomSpec, lookup_names
 from dsl.judge.formula import compare
 from dsl.judge.ruleset import Mode, Rule, RuleException
@@ -61,6 +62,7 @@ def explain(compiled: CompiledRule, identity: Iterable[str]) -> str:
         "Broken when it applies and": clauses(meaning.broken),
         "Held when it applies and": clauses(meaning.broken, holds=False),
         "Undetermined when": _UNDETERMINED,
+        "Triage": list(_triage(rule)),
         "Exceptions": [_exception(each) for each in rule.exceptions],
         "Exported from each span that satisfies an atom": list(_exported_data(compiled.atom_specs, identity)),
         "Atoms": [_atom(spec) for spec in compiled.atom_specs],
@@ -79,6 +81,13 @@ def _status(rule: Rule) -> str:
     phrases += ["shadow: judged and counted, no signals"] if rule.mode is Mode.SHADOW else []
     phrases += ["not enabled: never judged"] if not rule.enabled else []
     return ", ".join(phrases)
+
+
+def _triage(rule: Rule) -> Iterator[str]:
+    for key in KEYS:
+        value = getattr(rule.triage, key)
+        for text in value if isinstance(value, tuple) else () if value is None else (value,):
+            yield f"{key.replace('_', ' ')}: {text}"
 
 
 def _applies(meaning: Meaning) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dsl import problems
 from dsl.files.draft import DraftList, DraftSetException, DraftSubject, ListFile, ListValue
-from dsl.files.fields import Field
+from dsl.files.field import Field
 from dsl.files.yaml_nodes import YamlEntry, YamlMapping, YamlNode, YamlScalar, YamlSequence, read_yaml, source_text
 from dsl.files.yaml_reader import EXCEPTION_KEYS, YamlReader
 from dsl.problems import Problem

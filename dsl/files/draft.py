@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TypeAlias
 
-from dsl.files.fields import Field
+from dsl.files.field import Field
 from dsl.judge.ruleset import Kind
 from dsl.judge.span import Span
 from dsl.judge.verdict import Verdict

@@ -13,12 +13,17 @@ from enum import Enum
 from typing import TypeVar
 
 from dsl import problems
+from dsl.files import triage
+from dsl.files.field import Field
 from dsl.judge.builtin import zone_names, zone_of
-from dsl.judge.ruleset import Kind, Mode, RuleSeverity
+from dsl.judge.ruleset import Kind, Mode, RuleSeverity, Triage
 from dsl.problems import Problem, Spot
 
-LIST_KEYS = ("controls", "tags", "references")
-HEADER_KEYS = ("id", "kind", "severity", "owner", "description", "enabled", "mode", "timezone", *LIST_KEYS)
+_OWN_LIST_KEYS = ("controls", "tags", "references")
+LIST_KEYS = (*_OWN_LIST_KEYS, *triage.LIST_KEYS)
+SENTENCE_KEYS = triage.SENTENCE_KEYS
+_TEXT_KEYS = ("id", "kind", "severity", "owner", "description", "enabled", "mode", "timezone")
+HEADER_KEYS = (*_TEXT_KEYS, *_OWN_LIST_KEYS, *triage.KEYS)
 DEFAULT_SEVERITY = RuleSeverity.HIGH
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -26,19 +31,6 @@ _MAX_ID = 128
 _CONTROL_TITLE = re.compile(r"(\S{1,60}) (\S{1,60}):")
 
 E = TypeVar("E", bound=Enum)
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One field as written: a list has several texts."""
-
-    texts: tuple[str, ...]
-    spot: Spot
-
-    @property
-    def text(self) -> str:
-        """The value of a field that is not a list."""
-        return ", ".join(self.texts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +49,7 @@ class Metadata:
     enabled: bool
     mode: Mode
     timezone: str
+    triage: Triage
 
 
 def read_metadata(fields: Mapping[str, Field], spot: Spot) -> tuple[Metadata, list[Problem]]:
@@ -81,6 +74,7 @@ def read_metadata(fields: Mapping[str, Field], spot: Spot) -> tuple[Metadata, li
         enabled=_is_enabled(filled, reported),
         mode=_one_of(Mode, filled, "mode", reported) or Mode.LIVE,
         timezone=_timezone(filled, reported),
+        triage=triage.read_triage(filled, reported),
     ), reported
 
 

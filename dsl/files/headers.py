@@ -13,7 +13,8 @@ from itertools import pairwise
 
 from dsl import problems
 from dsl.files.draft import Draft, DraftFile
-from dsl.files.fields import HEADER_KEYS, LIST_KEYS, Field
+from dsl.files.field import Field
+from dsl.files.fields import HEADER_KEYS, LIST_KEYS
 from dsl.judge.ruleset import Kind
 from dsl.problems import Problem
 from dsl.syntax.source import SourceFile, SourceText

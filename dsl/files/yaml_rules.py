@@ -9,7 +9,8 @@ from __future__ import annotations
 from dsl import problems
 from dsl.files.definitions import SET_KEYS, DefinitionReader
 from dsl.files.draft import Draft, DraftFile, DraftTest
-from dsl.files.fields import LIST_KEYS, Field
+from dsl.files.field import Field
+from dsl.files.fields import HEADER_KEYS, LIST_KEYS, SENTENCE_KEYS
 from dsl.files.spans import KEYS as SPAN_KEYS
 from dsl.files.spans import SpanError, read_span
 from dsl.files.yaml_nodes import YamlMapping, YamlNode, YamlScalar, YamlSequence, plain_value, read_yaml, source_text
@@ -19,7 +20,7 @@ from dsl.judge.verdict import Verdict
 from dsl.problems import Problem
 from dsl.syntax.source import SourceFile
 
-_FIELD_KEYS = ("id", "title", "description", "severity", "kind", "owner", "enabled", "mode", "timezone", *LIST_KEYS)
+_FIELD_KEYS = ("title", *HEADER_KEYS)
 _SYNONYMS = {"name": "title", "compliance_frameworks": "controls"}
 _RULE_KEYS = (*_FIELD_KEYS, *_SYNONYMS, "condition", "exceptions", "tests", "example_violation")
 FILE_KEYS = ("rules", *SET_KEYS)
@@ -87,11 +88,12 @@ class _RuleReader(YamlReader):
         if isinstance(node, YamlScalar):
             text = "" if node.value is None else node.text.strip()
             return tuple(each.strip() for each in text.split(",")) if key in LIST_KEYS else (text,)
-        if key in LIST_KEYS and isinstance(node, YamlSequence):
+        is_list = key in {*LIST_KEYS, *SENTENCE_KEYS}
+        if is_list and isinstance(node, YamlSequence):
             scalars = [item for item in node.items if isinstance(item, YamlScalar) and item.value is not None]
             if len(scalars) == len(node.items):
                 return tuple(item.text.strip() for item in scalars)
-        expected = "a list of texts" if key in LIST_KEYS else "text"
+        expected = "a list of texts" if is_list else "text"
         self.reported.append(problems.wrong_type(node.spot, key, expected))
         return None
 

@@ -87,6 +87,26 @@ class RuleException:
     expires: date | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Triage:
+    """Metadata for those who triage the signals of a rule; it has no effect on verdicts.
+
+    `date` and `modified` are days such as 2026-01-05, `related` are ids of rules, `attack` and `atlas` are ids of
+    techniques and tactics of MITRE ATT&CK and ATLAS. `risk_score` is from 0 to 100.
+    """
+
+    author: str | None = None
+    version: str | None = None
+    date: str | None = None
+    modified: str | None = None
+    related: tuple[str, ...] = ()
+    attack: tuple[str, ...] = ()
+    atlas: tuple[str, ...] = ()
+    runbook: str | None = None
+    false_positives: tuple[str, ...] = ()
+    risk_score: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One compiled rule.
@@ -114,6 +134,7 @@ class Rule:
     atoms: frozenset[bytes]
     exceptions: tuple[RuleException, ...] = ()
     definitions: tuple[str, ...] = ()
+    triage: Triage = field(default_factory=Triage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +216,7 @@ def _fingerprint(rules: Iterable[Rule]) -> str:
             *(rule.id, rule.title, rule.severity.value, rule.kind.value, rule.controls, rule.owner, rule.tags),
             *(rule.description, rule.references, rule.enabled, rule.mode.value, rule.text, rule.fingerprint),
             *(rule.exceptions,),
+            *((rule.triage,) if rule.triage != Triage() else ()),  # a set without it keeps its fingerprint
         )
         for rule in rules
     ]

@@ -5,6 +5,7 @@ In: two compiled sets. Out: lines of unified diffs. Files do not matter: a rule 
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from difflib import unified_diff
 
 from dsl import Rule, RuleSet
@@ -60,7 +61,12 @@ def rule_lines(rule: Rule) -> list[str]:
         "timezone": rule.timezone,
         "description": rule.description,
         "references": ", ".join(rule.references),
+        **{key: _text(value) for key, value in asdict(rule.triage).items()},
     }
     headers = [f"{name}: {text}" for name, text in fields.items() if text]
     exceptions = [f"except: {each.where}, {each.owner}, until {each.expires}" for each in rule.exceptions]
     return [*headers, *exceptions, *rule.definitions, *rule.text.splitlines()]
+
+
+def _text(value: str | int | tuple[str, ...] | None) -> str:
+    return "" if value is None else ", ".join(value) if isinstance(value, tuple) else str(value)

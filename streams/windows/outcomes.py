@@ -138,6 +138,7 @@ def _finding(
 
 def rule_text(rule: Rule) -> RuleText:
     """Return what a signal states about its rule."""
+    triage = rule.triage
     return RuleText(
         id=rule.id,
         title=rule.title,
@@ -150,6 +151,16 @@ def rule_text(rule: Rule) -> RuleText:
         references=rule.references,
         fingerprint=rule.fingerprint,
         text=rule.text,
+        author=triage.author,
+        version=triage.version,
+        date=triage.date,
+        modified=triage.modified,
+        related=triage.related,
+        attack=triage.attack,
+        atlas=triage.atlas,
+        runbook=triage.runbook,
+        false_positives=triage.false_positives,
+        risk_score=triage.risk_score,
     )
 
 

@@ -1,4 +1,4 @@
-"""The fields of ECS 9.4.0 that stand at most one level deep, and what of a document does not agree with them."""
+"""The fields of ECS 9.4.0 that a signal may use, and what of a document does not agree with them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _leaves(document: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         if name == OWN:
             continue
         if isinstance(found, dict):
-            yield from ((f"{name}.{below}", leaf) for below, leaf in found.items())
+            yield from ((f"{name}.{below}", leaf) for below, leaf in _leaves(found))
         else:
             yield name, found
 
@@ -55,6 +55,8 @@ def _problems(name: str, found: Any) -> Iterator[str]:  # noqa: ANN401, any JSON
 def _is(kind: str, found: object) -> bool:
     if kind == "long":
         return isinstance(found, int)
+    if kind == "float":
+        return isinstance(found, int | float)
     if not isinstance(found, str):
         return False
     try:

@@ -51,6 +51,22 @@ FINDING = Finding(
     witnesses=(ACCESS,),
     sources=(SourceRange("otlp_spans", 3, 1041, 1049),),
 )
+TRIAGED = replace(
+    FINDING,
+    rule=replace(
+        RULE,
+        author="a.cole",
+        version="1.2",
+        date="2026-01-05",
+        modified="2026-02-01",
+        related=("pii-access-is-approved",),
+        attack=("TA0010", "T1567.002", "T1005"),
+        atlas=("AML.T0051.000",),
+        runbook="https://example.com/runbook",
+        false_positives=("the nightly export",),
+        risk_score=73,
+    ),
+)
 AMENDED = replace(FINDING, revision=2, previous_verdict="broken", verdict="held", missing=(), late=True)
 
 
@@ -84,6 +100,16 @@ _rules = st.builds(
     references=_lists,
     fingerprint=st.from_regex(r"[0-9a-f]{8,64}", fullmatch=True),
     text=_texts,
+    author=_optional_texts,
+    version=_optional_texts,
+    date=st.none() | st.dates().map(str),
+    modified=st.none() | st.dates().map(str),
+    related=_lists,
+    attack=st.lists(st.from_regex(r"T[0-9]{4}(\.[0-9]{3})?|TA[0-9]{4}", fullmatch=True), max_size=4).map(tuple),
+    atlas=st.lists(st.from_regex(r"AML\.(T[0-9]{4}(\.[0-9]{3})?|TA[0-9]{4})", fullmatch=True), max_size=4).map(tuple),
+    runbook=_optional_texts | st.just("https://example.com/runbook"),
+    false_positives=_lists,
+    risk_score=st.none() | st.integers(0, 100),
 )
 _witnesses = st.builds(
     SignalWitness,

@@ -1,4 +1,4 @@
-"""The OCSF schema file as JSON Schema, but stricter: nothing unknown, nothing deprecated, no profile's attribute."""
+"""The OCSF schema file as JSON Schema, but stricter: nothing unknown or deprecated, no profile that is not named."""
 
 from __future__ import annotations
 
@@ -45,27 +45,28 @@ def classes() -> dict[int, dict[str, Any]]:
 
 
 @cache
-def validator(class_uid: int) -> Draft202012Validator:
-    """Checks a document against a class."""
+def validator(class_uid: int, profiles: frozenset[str]) -> Draft202012Validator:
+    """Checks a document with these profiles against a class."""
     objects = {name: _object(definition) for name, definition in ocsf()["objects"].items()}
-    return Draft202012Validator(_object(classes()[class_uid]) | {"$defs": objects})
+    return Draft202012Validator(_object(classes()[class_uid], profiles) | {"$defs": objects})
 
 
 def problems(value: bytes) -> list[str]:
     """What is not OCSF in a JSON document: by the schema, in a caption, or in what an observable points to."""
     document = json.loads(value)
     class_uid = document["class_uid"]
-    broken = [f"{error.json_path}: {error.message}" for error in validator(class_uid).iter_errors(document)]
+    profiles = frozenset(document["metadata"].get("profiles", ()))
+    broken = [f"{error.json_path}: {error.message}" for error in validator(class_uid, profiles).iter_errors(document)]
     return [*broken, *_wrong_captions(document, classes()[class_uid]), *_dangling(document)]
 
 
-def _allowed(definition: dict[str, Any]) -> dict[str, Any]:
+def _allowed(definition: dict[str, Any], profiles: frozenset[str] = frozenset()) -> dict[str, Any]:
     named = definition["attributes"].items()
-    return {name: it for name, it in named if "profile" not in it and not it.get("deprecated")}
+    return {name: it for name, it in named if it.get("profile") in {None, *profiles} and not it.get("deprecated")}
 
 
-def _object(definition: dict[str, Any]) -> dict[str, Any]:
-    attributes = _allowed(definition)
+def _object(definition: dict[str, Any], profiles: frozenset[str] = frozenset()) -> dict[str, Any]:
+    attributes = _allowed(definition, profiles)
     if not attributes:  # OCSF's open object
         return {"type": "object"}
     schema: dict[str, Any] = {

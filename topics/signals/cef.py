@@ -8,7 +8,8 @@ equal bytes.
 In the header `\` and `|` are escaped, in values `\`, `=` and line breaks (as `\n` and `\r`); any other non-printable
 character becomes a space. A text longer than its key allows is truncated with a mark. CEF has no keys for witnesses: a
 line has their number, and the span, service and user of the first one. `start` and `end` are the first and the last
-start of a witness, in span time; custom keys hold the window's bounds, in record time. `read` parses a line.
+start of a witness, in span time; custom keys hold the window's bounds, in record time. Of
+what the rule states for triage, a line has the risk score and the ids of ATT&CK and ATLAS. `read` parses a line.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ LABELS = {
     "cn2": "witnesses",
     "deviceCustomDate1": "windowBegin",
     "deviceCustomDate2": "windowEnd",
+    "cn3": "riskScore",
     "flexString1": "spanId",
+    "flexString2": "techniques",
     "c6a2": "Source IPv6 Address",
 }
 """The label of each custom key in use; a line states it as `cs1Label=traceId`."""
@@ -130,6 +133,8 @@ def _custom_fields(finding: Finding) -> dict[str, str]:
         "deviceCustomDate1": str(finding.first_ms),
         "deviceCustomDate2": str(finding.last_ms),
         "flexString1": next((witness.span_id.hex() for witness in witnesses if not witness.is_log), ""),
+        "cn3": "" if finding.rule.risk_score is None else str(finding.rule.risk_score),
+        "flexString2": ", ".join(sorted({*finding.rule.attack, *finding.rule.atlas})),
         "c6a2": address,
     }
 

@@ -13,7 +13,8 @@ import msgspec
 
 from topics.signals import ecs_objects as ecs
 from topics.signals import ocsf
-from topics.signals.finding import Finding, SignalWitness
+from topics.signals.finding import Finding, RuleText, SignalWitness
+from topics.signals.threats import frameworks, threats
 from topics.times import rfc3339, rfc3339_clamped
 from topics.values import Scalar
 
@@ -52,11 +53,13 @@ def document(finding: Finding, *, message: str, logged_ms: int, untruncated_byte
         user=_first(witnesses, _user),
         client=_first(witnesses, _client),
         related=_related(witnesses),
+        threat=_threat(finding.rule),
         tags=sorted(set(finding.rule.tags)) or None,
     )
 
 
 def _event(finding: Finding, message: str, logged_ms: int) -> ecs.Event:
+    rule = finding.rule
     starts_ns = [witness.start_ns for witness in finding.witnesses if witness.start_ns is not None]
     return ecs.Event(
         kind="alert",
@@ -71,6 +74,8 @@ def _event(finding: Finding, message: str, logged_ms: int) -> ecs.Event:
         reason=message,
         start=rfc3339(min(starts_ns) // 1_000_000) if starts_ns else None,
         end=rfc3339(max(starts_ns) // 1_000_000) if starts_ns else None,
+        risk_score=None if rule.risk_score is None else float(rule.risk_score),
+        reference=rule.runbook if rule.runbook and ocsf.is_url(rule.runbook) else None,
     )
 
 
@@ -83,8 +88,34 @@ def _rule(finding: Finding) -> ecs.Rule:
         category=rule.kind,
         description=rule.description or None,
         reference=next(iter(rule.references), None),
-        author=[rule.owner] if rule.owner else None,
+        author=[author] if (author := rule.author or rule.owner) else None,
     )
+
+
+def _threat(rule: RuleText) -> ecs.Threat | None:
+    named, found = frameworks(rule), threats(rule)
+    if not found:
+        return None
+    tactics, techniques, sub_techniques = (sorted({each for each in ids if each}) for ids in zip(*found, strict=True))
+    below = ecs.SubTechnique(sub_techniques) if sub_techniques else None
+    return ecs.Threat(
+        framework=named[0] if len(named) == 1 else None,
+        tactic=ecs.Tactic(tactics) if tactics else None,
+        technique=ecs.Technique(techniques, below) if techniques else None,
+    )
+
+
+def _triage(rule: RuleText) -> ecs.Triage | None:
+    triage = ecs.Triage(
+        author=rule.author or None,
+        version=rule.version or None,
+        date=rule.date or None,
+        modified=rule.modified or None,
+        related=sorted(set(rule.related)) or None,
+        runbook=rule.runbook or None,
+        false_positives=sorted(set(rule.false_positives)) or None,
+    )
+    return None if triage == ecs.Triage() else triage
 
 
 def _betrace(finding: Finding, untruncated_bytes: int | None) -> ecs.BetraceFields:
@@ -94,6 +125,7 @@ def _betrace(finding: Finding, untruncated_bytes: int | None) -> ecs.BetraceFiel
         severity=finding.rule.severity,
         controls=sorted(set(finding.rule.controls)),
         evidences=[_evidence(witness) for witness in finding.witnesses],
+        triage=_triage(finding.rule),
         is_truncated=None if untruncated_bytes is None else True,
         untruncated_size=untruncated_bytes,
     )

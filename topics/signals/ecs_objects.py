@@ -31,7 +31,7 @@ class Event(Fields, frozen=True):
 
     `id` is the finding's uid and revision, `code` the rule's id, `severity` 1 (info) to 5 (critical), and `created` the
     time at which it was written. `outcome` is failure for a broken rule, unknown for an undetermined one, and success
-    for a repaired one.
+    for a repaired one. `risk_score` is the rule's, from 0 to 100, and `reference` its runbook if that is a URL.
     """
 
     kind: str
@@ -46,10 +46,12 @@ class Event(Fields, frozen=True):
     reason: str
     start: str | None = None
     end: str | None = None
+    risk_score: float | None = None
+    reference: str | None = None
 
 
 class Rule(Fields, frozen=True):
-    """The rule; `version` is its fingerprint, `category` its kind, `author` its owner."""
+    """The rule; `version` is its fingerprint, `category` its kind, `author` its author or, without one, its owner."""
 
     id: str
     name: str
@@ -94,6 +96,45 @@ class Related(Fields, frozen=True):
     user: list[str] | None = None
 
 
+class SubTechnique(Fields, frozen=True):
+    """The ids of sub-techniques."""
+
+    id: list[str]
+
+
+class Technique(Fields, frozen=True):
+    """The ids of techniques, also of those whose sub-techniques are named."""
+
+    id: list[str]
+    subtechnique: SubTechnique | None = None
+
+
+class Tactic(Fields, frozen=True):
+    """The ids of tactics."""
+
+    id: list[str]
+
+
+class Threat(Fields, frozen=True):
+    """The tactics and techniques that the rule detects; `framework` is omitted if they are of two frameworks."""
+
+    framework: str | None = None
+    tactic: Tactic | None = None
+    technique: Technique | None = None
+
+
+class Triage(Fields, frozen=True):
+    """What the rule states for triage and ECS has no field for; `version` is the one that the rule's author gave it."""
+
+    author: str | None = None
+    version: str | None = None
+    date: str | None = None
+    modified: str | None = None
+    related: list[str] | None = None
+    runbook: str | None = None
+    false_positives: list[str] | None = None
+
+
 class Observer(Fields, frozen=True):
     """The program that wrote the document."""
 
@@ -132,6 +173,7 @@ class BetraceFields(Betrace, frozen=True, kw_only=True):
     severity: str
     controls: list[str]
     evidences: list[Evidence]
+    triage: Triage | None = None
     is_truncated: bool | None = None
     untruncated_size: int | None = None
 
@@ -156,6 +198,7 @@ class EcsSignal(Fields, frozen=True, kw_only=True):
     user: User | None = None
     client: Client | None = None
     related: Related | None = None
+    threat: Threat | None = None
     tags: list[str] | None = None
 
 

@@ -27,7 +27,8 @@ class RuleText(msgspec.Struct, frozen=True, kw_only=True):
     """What a signal shows of its rule.
 
     `severity` is one of info, low, medium, high, critical; `kind` is one of conditional, invariant, pattern. A control
-    is written "SOC2/CC6.7" or "SOC2 CC6.7".
+    is written "SOC2/CC6.7" or "SOC2 CC6.7". `related` are ids of rules; `attack` and `atlas` are ids of techniques and
+    tactics of MITRE ATT&CK and ATLAS, such as T1059.001 and AML.TA0002; `risk_score` is from 0 to 100.
     """
 
     id: str
@@ -41,6 +42,16 @@ class RuleText(msgspec.Struct, frozen=True, kw_only=True):
     references: tuple[str, ...]
     fingerprint: str
     text: str
+    author: str | None = None
+    version: str | None = None
+    date: str | None = None
+    modified: str | None = None
+    related: tuple[str, ...] = ()
+    attack: tuple[str, ...] = ()
+    atlas: tuple[str, ...] = ()
+    runbook: str | None = None
+    false_positives: tuple[str, ...] = ()
+    risk_score: int | None = None
 
 
 class SignalWitness(msgspec.Struct, frozen=True, kw_only=True):

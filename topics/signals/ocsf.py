@@ -14,10 +14,14 @@ from importlib.metadata import PackageNotFoundError, version
 
 from topics.signals import ocsf_objects as ocsf
 from topics.signals.finding import Finding, RuleText, SignalWitness
+from topics.signals.threats import Threat, threats
 from topics.values import Scalar
 
 LOG_NAME = "betrace.signals"
 SCHEMA = 1
+
+RISK_PROFILE = "security_control"
+"""The OCSF profile that has `risk_score`."""
 
 IP_CHARS = 40  # OCSF's ip_t
 
@@ -99,6 +103,8 @@ def document(
         compliance=compliance,
         evidences=evidences or None,
         resources=resources or None,
+        remediation=_remediation(finding.rule),
+        risk_score=finding.rule.risk_score,
         observables=_observables(finding, evidences, resources),
         metadata=_metadata(finding, logged_ms, untruncated_bytes),
         unmapped=ocsf.Unmapped(betrace(finding)),
@@ -146,13 +152,36 @@ def _finding_info(finding: Finding) -> ocsf.FindingInfo:
         created_time=finding.first_published_ms,
         modified_time=finding.closed_ms,
         tags=_tags(rule) or None,
+        attacks=[_attack(each) for each in threats(rule)] or None,
+        related_analytics=[ocsf.RelatedAnalytic(1, "Rule", uid) for uid in sorted(set(rule.related))] or None,
     )
 
 
+def _attack(threat: Threat) -> ocsf.Attack:
+    return ocsf.Attack(*(None if uid is None else ocsf.ThreatId(uid) for uid in threat))
+
+
+def _remediation(rule: RuleText) -> ocsf.Remediation | None:
+    if not rule.runbook:
+        return None
+    return ocsf.Remediation(rule.runbook, [rule.runbook] if is_url(rule.runbook) else None)
+
+
+def is_url(text: str) -> bool:
+    """Return whether a text is the address of a page.
+
+    >>> is_url("https://example.com/runbook"), is_url("ask the privacy team")
+    (True, False)
+    """
+    return text.startswith(("https://", "http://"))
+
+
 def _tags(rule: RuleText) -> list[ocsf.Tag]:
-    owners = (rule.owner,) if rule.owner else ()
-    named = {"owner": owners, "references": rule.references, "tags": rule.tags}
-    return [ocsf.Tag(name, sorted(set(values))) for name, values in named.items() if values]
+    named = {"owner": (rule.owner,), "references": rule.references, "tags": rule.tags, "author": (rule.author,)}
+    named |= {"version": (rule.version,), "date": (rule.date,), "modified": (rule.modified,)}
+    named |= {"false_positives": rule.false_positives}
+    present = {name: [text for text in texts if text] for name, texts in named.items()}
+    return [ocsf.Tag(name, sorted(set(values))) for name, values in present.items() if values]
 
 
 def _evidence(witness: SignalWitness) -> ocsf.Evidence:
@@ -243,6 +272,7 @@ def _metadata(finding: Finding, logged_ms: int, untruncated_bytes: int | None) -
         logged_time=logged_ms,
         is_truncated=None if untruncated_bytes is None else True,
         untruncated_size=untruncated_bytes,
+        profiles=None if finding.rule.risk_score is None else [RISK_PROFILE],
     )
 
 

@@ -1,8 +1,9 @@
 """Defines what BeTrace writes of OCSF 1.8.0: Compliance Finding (2003), Detection Finding (2004) and their objects.
 
 In: nothing. Out: structs whose fields are attributes that OCSF allows there, and their JSON. `topics.signals.ocsf`
-fills them. An attribute that is None is omitted from the JSON, never null. BeTrace uses no OCSF profile, so no
-profile's attributes are here. Data for which OCSF has no attribute is under `unmapped.betrace`.
+fills them. An attribute that is None is omitted from the JSON, never null. Of the attributes of OCSF's profiles only
+`risk_score` is here; it belongs to `security_control`, which a finding with it names. Data for which OCSF has no
+attribute is under `unmapped.betrace`.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ class Metadata(Object, frozen=True):
     """The metadata of the record. `uid` is the finding's uid and revision, `correlation_uid` the trace id.
 
     `logged_time` is the only value of a signal that a replay does not reproduce. `is_truncated` and `untruncated_size`,
-    in bytes, are present when witnesses or texts were omitted.
+    in bytes, are present when witnesses or texts were omitted. `profiles` names the profile of `risk_score`.
     """
 
     version: str
@@ -95,6 +96,7 @@ class Metadata(Object, frozen=True):
     logged_time: int
     is_truncated: bool | None = None
     untruncated_size: int | None = None
+    profiles: list[str] | None = None
 
 
 class Analytic(Object, frozen=True):
@@ -114,6 +116,35 @@ class Tag(Object, frozen=True):
     values: list[str]
 
 
+class RelatedAnalytic(Object, frozen=True):
+    """A rule that the rule names as related: OCSF's analytic with an id only."""
+
+    type_id: int
+    type: str
+    uid: str
+
+
+class ThreatId(Object, frozen=True):
+    """OCSF's tactic, technique and sub_technique, with the id that MITRE gives it."""
+
+    uid: str
+
+
+class Attack(Object, frozen=True):
+    """A tactic or technique of MITRE ATT&CK or ATLAS that the rule detects."""
+
+    tactic: ThreatId | None = None
+    technique: ThreatId | None = None
+    sub_technique: ThreatId | None = None
+
+
+class Remediation(Object, frozen=True):
+    """What to do about the finding: the rule's runbook; `references` has it if it is a URL."""
+
+    desc: str
+    references: list[str] | None = None
+
+
 class FindingInfo(Object, frozen=True):
     """The finding and its rule. `uid` is the same for all revisions; times are Unix ms."""
 
@@ -124,6 +155,8 @@ class FindingInfo(Object, frozen=True):
     modified_time: int
     desc: str | None = None
     tags: list[Tag] | None = None
+    attacks: list[Attack] | None = None
+    related_analytics: list[RelatedAnalytic] | None = None
 
 
 class Compliance(Object, frozen=True):
@@ -244,7 +277,7 @@ class OcsfFinding(Object, frozen=True):
     """One signal. `compliance` is present exactly when `class_uid` is 2003. Times are Unix ms.
 
     `time` is the record time at which the window closed; `start_time` and `end_time` are the first and last start of a
-    witness.
+    witness. `risk_score`, from 0 to 100, is the rule's, and an attribute of the profile `security_control`.
     """
 
     class_uid: ClassUid
@@ -270,6 +303,8 @@ class OcsfFinding(Object, frozen=True):
     compliance: Compliance | None = None
     evidences: list[Evidence] | None = None
     resources: list[Resource] | None = None
+    remediation: Remediation | None = None
+    risk_score: int | None = None
 
 
 _encoder = msgspec.json.Encoder(order="deterministic")

@@ -20,7 +20,7 @@ TRUNCATION_MARK = "…[cut]"
 
 TEXT_LIMITS_BYTES = (8192, 1024, 256)
 """The limits of a text, tried in turn. With the last one a finding without witnesses is always below 400 KiB: 200 list
-items and ten other texts, each up to six times as long in JSON, where a control character takes six bytes."""
+items and a dozen other texts, each up to six times as long in JSON, where a control character takes six bytes."""
 
 LIST_ITEMS = 20
 
@@ -73,6 +73,13 @@ def _truncate_rule(rule: RuleText, limit_bytes: int) -> RuleText:
         owner=rule.owner and truncate_text(rule.owner, limit_bytes),
         references=_truncate_list(rule.references, limit_bytes),
         text=truncate_text(rule.text, limit_bytes),
+        author=rule.author and truncate_text(rule.author, limit_bytes),
+        version=rule.version and truncate_text(rule.version, limit_bytes),
+        related=_truncate_list(rule.related, limit_bytes),
+        attack=_truncate_list(rule.attack, limit_bytes),
+        atlas=_truncate_list(rule.atlas, limit_bytes),
+        runbook=rule.runbook and truncate_text(rule.runbook, limit_bytes),
+        false_positives=_truncate_list(rule.false_positives, limit_bytes),
     )
 
 

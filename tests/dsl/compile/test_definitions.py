@@ -81,6 +81,16 @@ def test_the_fingerprint_covers_list_files() -> None:
     assert first.fingerprint != _set("@read", **{"lists/banned.txt": _BANNED + "passwords"}).fingerprint
 
 
+def test_triage_is_part_of_the_fingerprint_of_a_set() -> None:
+    """Another key for triage is another set, so that a push makes it active, but no other rule."""
+    rule = "when { a } always { b }"
+    plain, _ = compile_texts({"r.rules": f"// id: r\n{rule}"})
+    scored, _ = compile_texts({"r.rules": f"// id: r\n// risk_score: 0\n{rule}"})
+
+    assert scored.fingerprint != plain.fingerprint
+    assert scored.rules[0].fingerprint == plain.rules[0].fingerprint
+
+
 def test_list_files_travel_with_the_set(tmp_path: Path) -> None:
     """The texts of a set have the list files that it names, so that it compiles elsewhere to the same set."""
     (tmp_path / "lists").mkdir()

@@ -27,6 +27,16 @@ rules:
     owner: privacy
     tags: [a, 'b, c']
     references: https://example.com/a
+    risk_score: 0
+    attack: T1059.001,TA0001
+    atlas: [AML.T0051]
+    version: 1.10
+    author: me
+    date: 2026-01-05
+    modified: 2026-02-01
+    related: [other]
+    runbook: call them
+    false_positives: exports, at night
     timezone: Europe/Berlin
     mode: shadow
     enabled: false
@@ -54,6 +64,21 @@ rules:
   - b, c
   references:
   - https://example.com/a
+  author: me
+  version: '1.10'
+  date: '2026-01-05'
+  modified: '2026-02-01'
+  related:
+  - other
+  attack:
+  - T1059.001
+  - TA0001
+  atlas:
+  - AML.T0051
+  runbook: call them
+  false_positives:
+  - exports, at night
+  risk_score: 0
   enabled: false
   mode: shadow
   timezone: Europe/Berlin

@@ -50,6 +50,34 @@ def test_pushed_rules_are_active(rules: Path, kafka: str, fresh_prefix: str) -> 
 
 
 @pytest.mark.broker
+def test_list_files_are_pushed(tmp_path: Path, kafka: str, fresh_prefix: str) -> None:
+    """A list file is pushed with the rules that name it; a worker compiles the same set without the file."""
+    (tmp_path / "names.yaml").write_text("lists: {tools: {file: tools.txt}}")
+    (tmp_path / "tools.txt").write_text("send_email\n")
+    (tmp_path / "a.rules").write_text("// id: a\n// kind: pattern\n// attack: T1059\ntool.where(type in @tools)\n")
+
+    result = push(tmp_path, kafka, fresh_prefix)
+
+    (tmp_path / "tools.txt").unlink()
+    active = registry.read_active(Settings(bootstrap=kafka, prefix=fresh_prefix, state_dir=Path()))
+    assert (0, f"{active.fingerprint}\n") == (result.exit_code, result.stdout)
+    assert active.texts[str(tmp_path / "tools.txt")] == "send_email\n"
+    assert active.rules[0].definitions == ("@tools = [send_email]",)
+
+
+def test_differences_show_what_names_stand_for() -> None:
+    """A changed list is a difference of the rules that use it."""
+    rule = "// id: a\n// kind: pattern\n// risk_score: 7\ntool.where(type in @tools)"
+    old, new = (
+        compile_texts({"n.yaml": f"lists: {{tools: [{tools}]}}", "a.rules": rule})[0] for tools in ("a", "a, b")
+    )
+
+    assert ["-@tools = [a]", "+@tools = [a, b]"] == [
+        line for line in differences(old, new) if line[:1] in "+-" and line[:3] not in ("---", "+++")
+    ]
+
+
+@pytest.mark.broker
 def test_rules_with_an_error_are_refused_whole(rules: Path, kafka: str, fresh_prefix: str) -> None:
     """One bad rule among good ones: nothing is written, and the active set stays."""
     push(rules, kafka, fresh_prefix)

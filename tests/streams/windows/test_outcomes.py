@@ -385,3 +385,26 @@ def test_rule_text_is_what_the_rule_says() -> None:
         text.controls,
         text.fingerprint,
     )
+
+
+def test_finding_has_what_the_rule_states_for_triage() -> None:
+    """Every key that a rule has for triage reaches its findings."""
+    keys = {
+        "author": "me",
+        "version": "1.2",
+        "date": "2026-01-05",
+        "modified": "2026-02-01",
+        "related": ("other",),
+        "attack": ("T1059.001",),
+        "atlas": ("AML.T0051",),
+        "runbook": "call them",
+        "false_positives": ("at night, exports",),
+        "risk_score": 0,
+    }
+    lines = "".join(f"// {key}: {value[0] if isinstance(value, tuple) else value}\n" for key, value in keys.items())
+    life = Life(compiled(f"// id: r\n{lines}when {{ a }} always {{ b }}"))
+    life.arrive(100, span("a"))
+
+    [finding] = life.findings(200)
+
+    assert keys == {key: getattr(finding.rule, key) for key in keys}

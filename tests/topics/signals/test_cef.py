@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from tests.support.findings import ACCESS, AMENDED, FINDING, findings
+from tests.support.findings import ACCESS, AMENDED, FINDING, TRIAGED, findings
 from topics.signals import cef
 from topics.signals.finding import Finding
 
@@ -114,3 +114,11 @@ def test_line_that_is_not_cef_is_refused(line: str) -> None:
     """A line in another format is refused."""
     with pytest.raises(ValueError, match=r"lacks a CEF:0 header of seven fields"):
         cef.read(line)
+
+
+def test_metadata_for_triage_has_custom_keys() -> None:
+    """A line has the risk score and the ids of techniques and tactics."""
+    _, keys = written(TRIAGED)
+
+    assert (keys["cn3Label"], keys["cn3"]) == ("riskScore", "73")
+    assert (keys["flexString2Label"], keys["flexString2"]) == ("techniques", "AML.T0051.000, T1005, T1567.002, TA0010")

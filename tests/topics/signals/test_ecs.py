@@ -10,7 +10,7 @@ from hypothesis import given
 from msgspec.structs import replace
 
 from tests.support.ecs_fields import problems
-from tests.support.findings import ACCESS, AMENDED, FINDING, findings, shown
+from tests.support.findings import ACCESS, AMENDED, FINDING, RULE, TRIAGED, findings, shown
 from topics.signals import ecs, ecs_objects
 from topics.signals.finding import Finding
 
@@ -167,3 +167,35 @@ def test_related_has_all_witnesses() -> None:
 def test_time_beyond_the_calendar() -> None:
     """A time beyond the calendar becomes the calendar's last, since ECS requires a time."""
     assert written(replace(FINDING, closed_ms=1 << 62))["@timestamp"] == "9999-12-31T23:59:59.999Z"
+
+
+def test_metadata_for_triage_has_its_places() -> None:
+    """What a rule states for triage is where ECS has a field for it, else under `betrace.triage`."""
+    signal = written(TRIAGED)
+
+    assert problems(json.dumps(signal).encode()) == []
+    assert signal["threat"] == {
+        "tactic": {"id": ["TA0010"]},
+        "technique": {"id": ["AML.T0051", "T1005", "T1567"], "subtechnique": {"id": ["AML.T0051.000", "T1567.002"]}},
+    }
+    assert (signal["event"]["risk_score"], signal["event"]["reference"]) == (73, "https://example.com/runbook")
+    assert signal["rule"]["author"] == ["a.cole"]
+    assert signal["betrace"]["triage"] == {
+        "author": "a.cole",
+        "version": "1.2",
+        "date": "2026-01-05",
+        "modified": "2026-02-01",
+        "related": ["pii-access-is-approved"],
+        "runbook": "https://example.com/runbook",
+        "false_positives": ["the nightly export"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("attack", "atlas", "expected"), [(("T1005",), (), "MITRE ATT&CK"), ((), ("AML.T0051",), "MITRE ATLAS")]
+)
+def test_threats_of_one_framework_name_it(attack: tuple[str, ...], atlas: tuple[str, ...], expected: str) -> None:
+    """ECS has one framework per document, so it is named if all ids are of one."""
+    finding = replace(FINDING, rule=replace(RULE, attack=attack, atlas=atlas))
+
+    assert written(finding)["threat"]["framework"] == expected

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from msgspec.structs import replace
 
-from tests.support.findings import ACCESS, AMENDED, FINDING, findings, shown
+from tests.support.findings import ACCESS, AMENDED, FINDING, TRIAGED, findings, shown
 from tests.support.ocsf_schema import problems
 from topics.signals import ocsf
 from topics.signals.finding import Finding, SourceRange
@@ -26,7 +26,9 @@ def detection(finding: Finding) -> Finding:
     return replace(finding, rule=replace(finding.rule, controls=()))
 
 
-@pytest.mark.parametrize("finding", [FINDING, AMENDED, detection(FINDING), detection(AMENDED)])
+@pytest.mark.parametrize(
+    "finding", [FINDING, AMENDED, TRIAGED, detection(TRIAGED), detection(FINDING), detection(AMENDED)]
+)
 def test_known_findings_are_ocsf(finding: Finding) -> None:
     """Typical signals have only attributes that OCSF defines, and all that it requires."""
     value = ocsf.encode(finding, message="m", logged_ms=7)
@@ -287,3 +289,30 @@ def test_metadata() -> None:
     assert metadata["log_name"] == "betrace.signals"
     assert metadata["logged_time"] == 7
     assert "is_truncated" not in metadata
+
+
+def test_metadata_for_triage_has_its_places() -> None:
+    """What a rule states for triage is where OCSF has a place for it, else among the tags."""
+    signal = written(TRIAGED)
+
+    assert signal["finding_info"]["attacks"] == [
+        {"technique": {"uid": "AML.T0051"}, "sub_technique": {"uid": "AML.T0051.000"}},
+        {"technique": {"uid": "T1005"}},
+        {"technique": {"uid": "T1567"}, "sub_technique": {"uid": "T1567.002"}},
+        {"tactic": {"uid": "TA0010"}},
+    ]
+    related = {"type_id": 1, "type": "Rule", "uid": "pii-access-is-approved"}
+    assert signal["finding_info"]["related_analytics"] == [related]
+    assert (signal["risk_score"], signal["metadata"]["profiles"]) == (73, ["security_control"])
+    runbook = "https://example.com/runbook"
+    assert signal["remediation"] == {"desc": runbook, "references": [runbook]}
+    assert {tag["name"]: tag["values"] for tag in signal["finding_info"]["tags"]} == {
+        "owner": ["privacy@example.com"],
+        "references": ["https://example.com/policy"],
+        "tags": ["audit", "pii"],
+        "author": ["a.cole"],
+        "version": ["1.2"],
+        "date": ["2026-01-05"],
+        "modified": ["2026-02-01"],
+        "false_positives": ["the nightly export"],
+    }

@@ -75,6 +75,8 @@ def test_the_worst_finding_fits(char: str) -> None:
     rule = replace(
         FINDING.rule, title=long, description=long, owner=long, text=long, controls=many, tags=many, references=many
     )
+    rule = replace(rule, author=long, version=long, runbook=long, related=many, false_positives=many)
+    rule = replace(rule, attack=("T1059.001",) * 300, atlas=("AML.T0051.000",) * 300)
     sources = tuple(SourceRange("t" * 249, n, n, n) for n in range(10_000))
     finding = replace(heavy(50, long), rule=rule, missing=many, present=many, sources=sources)
 
