@@ -36,6 +36,11 @@ def _set(condition: str, **texts: str) -> RuleSet:
     return rules
 
 
+def _rules(exceptions: dict[str, list[dict[str, str]]]) -> list[dict[str, object]]:
+    """Return rules with these ids and exceptions."""
+    return [{"id": each, "kind": "pattern", "condition": "a", "exceptions": own} for each, own in exceptions.items()]
+
+
 @pytest.mark.parametrize(
     ("named", "written_out"),
     [
@@ -117,16 +122,15 @@ def test_list_file_that_is_not_utf8_is_a_problem(tmp_path: Path) -> None:
 
 def test_an_exception_for_several_rules_is_one_of_each(tmp_path: Path) -> None:
     """An exception of the set equals the same exception in each rule that it names, after those of the rule."""
-    rules = {each: {"id": each, "kind": "pattern", "condition": each} for each in ("pii-a", "pii-b", "pci-c", "d")}
+    ids = ("pii-a", "pii-b", "pci-c", "d")
     local = {"where": "x", "owner": "me", "expires": "2030-01-01"}
     common = {"where": "service.name in @tools", "reason": "move"}
-    rules["pii-b"]["exceptions"] = [local]
-    top = {"lists": {"tools": ["a b"]}, "exceptions": [{"rules": ["pii-*", "d"], **common}], "rules": [*rules.values()]}
-    (tmp_path / "r.yaml").write_text(json.dumps(top), encoding="utf-8")
     written = {"where": 'service.name in ["a b"]', "reason": "move"}
-    expected = [{**rule, "exceptions": [*rule.get("exceptions", []), written]} for rule in rules.values()]
-    expected[2] = rules["pci-c"]
-    plain, _ = compile_texts({"r.yaml": json.dumps({"rules": expected})})
+    own = {each: [local] if each == "pii-b" else [] for each in ids}
+    every = {each: [*own[each], *([] if each == "pci-c" else [written])] for each in ids}
+    top = {"lists": {"tools": ["a b"]}, "exceptions": [{"rules": ["pii-*", "d"], **common}], "rules": _rules(own)}
+    (tmp_path / "r.yaml").write_text(json.dumps(top), encoding="utf-8")
+    plain, _ = compile_texts({"r.yaml": json.dumps({"rules": _rules(every)})})
 
     compiled = load_compiled([tmp_path])
 
