@@ -19,7 +19,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from streams.config.settings import Settings
 from streams.errors import NotDoneError
 from streams.kafka import background
-from streams.kafka.reader import GONE, PARTITION_EOF, unsubscribed
+from streams.kafka.clients import GONE, PARTITION_EOF, unsubscribed
 
 log = structlog.get_logger()
 
@@ -72,6 +72,19 @@ class UnreadableRange:
     from_offset: int
     to_offset: int
     reason: str
+
+    def __str__(self) -> str:
+        """Return a sentence for operators.
+
+        >>> str(UnreadableRange(("betrace.rules", 0), 3, 10, "Local: Bad message format"))
+        'betrace.rules[0] cannot be read from offset 3 to 10 (Local: Bad message format)'
+        """
+        topic, number = self.source
+        return f"{topic}[{number}] cannot be read from offset {self.from_offset} to {self.to_offset} ({self.reason})"
+
+
+OnLost: TypeAlias = Callable[[UnreadableRange], object]
+"""Receives a range that is about to be skipped, in its place among the records; it raises if it must not be."""
 
 
 @dataclass(slots=True)
@@ -139,13 +152,14 @@ class UnreadableTracker:
 
 
 class UnreadableSkipper:
-    """Lets a tool skip what cannot be read, with a warning for each range.
+    """Lets a reader skip what cannot be read, with a warning for each range.
 
     `find_end` is that of `UnreadableTracker`.
     """
 
-    def __init__(self, find_end: Callable[[TopicPartition], int]) -> None:
+    def __init__(self, find_end: Callable[[TopicPartition], int], on_lost: OnLost = lambda _: None) -> None:
         self._tracker = UnreadableTracker(find_end)
+        self._on_lost = on_lost
 
     def note(self, message: Message, error: KafkaError) -> bool:
         """Count an error in place of a record; return whether reading can continue."""
@@ -159,6 +173,7 @@ class UnreadableSkipper:
         """Move the client past what has been found to be unreadable."""
         for each in self._tracker.step():
             if each.to_offset > each.from_offset:
+                self._on_lost(each)
                 log.warning(
                     "records cannot be read, skipped",
                     topic=each.source[0],

@@ -1,0 +1,77 @@
+"""Records of our own topics that no client can read, on a real Kafka: nothing stops at them, and nobody is silent."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from streams.config.settings import Settings
+from streams.inspect import doctor, status
+from streams.rules import registry
+from tests.support import bombs
+from tests.support.driven import AUDITED, compiled
+from tests.support.ingesting import rules
+from tests.support.installation import installed
+from tests.support.program import RUN_S
+
+pytestmark = pytest.mark.broker
+
+
+def test_rules_commands_name_what_they_cannot_read(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
+    """The last readable set is shown as perhaps replaced, until rules are pushed after what cannot be read."""
+    settings = installed(kafka, fresh_prefix, tmp_path)
+    topic = settings.topic("rules")
+    first, second = compiled(AUDITED), rules()
+    registry.push(settings, first, now_ms=1)
+    registry.push(settings, second, now_ms=2)
+    bombs.send(kafka, topic, count=3, key=b"active")
+    lost = (topic, 0, 6, 9)
+
+    listed = command(settings, "rules", "list", "--format", "json")
+    rows = {row["fingerprint"]: (row["active"], row["active_is_certain"]) for row in json.loads(listed.stdout)}
+    assert ({first.fingerprint: (False, True), second.fingerprint: (True, False)}, {lost}) == (rows, skipped(listed))
+    shown = command(settings, "status", "--source-topics", settings.source_topics[0])
+    assert f"{topic}[0] cannot be read from offset 6 to 9" in shown.stdout
+    assert "another rule set may be active: see betrace doctor" in shown.stdout
+    examined = command(settings, "doctor")
+    assert f"{topic}[0] offsets 6 to 8: " in examined.stdout
+    assert "push the rules that should be active with betrace rules push DIR" in examined.stdout
+    refused = command(settings, "rules", "rollback", code=2)
+    assert "name the set to return to" in refused.stderr
+
+    registry.push(settings, first, now_ms=3)
+
+    [lost_row] = status.read_status(settings).lost
+    [finding] = doctor.find_damage(settings)
+    _, active = registry.read(settings)
+    assert (None, False, first.fingerprint) == (lost_row.doubt, finding.stops, active)
+    assert "nothing depends on it" in finding.follows
+    assert second.fingerprint in command(settings, "rules", "rollback", second.fingerprint[:8]).stdout
+
+
+def command(settings: Settings, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Runs a command, which ends with this exit code."""
+    where = ["--bootstrap", settings.bootstrap, "--prefix", settings.prefix]
+    done = subprocess.run(
+        [sys.executable, "-m", "streams.cli", *words, *where],
+        capture_output=True,
+        text=True,
+        timeout=RUN_S,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def skipped(done: subprocess.CompletedProcess[str]) -> set[tuple[str, int, int, int]]:
+    """Topic, partition and offsets of the ranges that a command warned it skipped."""
+    lines = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+    return {
+        (line["topic"], line["partition"], line["offset"], line["to_offset"])
+        for line in lines
+        if line["event"] == "records cannot be read, skipped"
+    }
