@@ -8,15 +8,18 @@ import sys
 from pathlib import Path
 
 import pytest
+from confluent_kafka import TopicPartition
 
 from streams.config.settings import Settings
 from streams.inspect import doctor, status
 from streams.rules import registry
 from tests.support import bombs
-from tests.support.driven import AUDITED, compiled
+from tests.support.driven import AUDITED, FAR_MS, Driven, compiled
 from tests.support.ingesting import rules
 from tests.support.installation import installed
 from tests.support.program import RUN_S
+from topics.cluster import admin
+from topics.records import checkpoints
 
 pytestmark = pytest.mark.broker
 
@@ -51,6 +54,35 @@ def test_rules_commands_name_what_they_cannot_read(kafka: str, fresh_prefix: str
     assert (None, False, first.fingerprint) == (lost_row.doubt, finding.stops, active)
     assert "nothing depends on it" in finding.follows
     assert second.fingerprint in command(settings, "rules", "rollback", second.fingerprint[:8]).stdout
+
+
+def test_a_checkpoint_that_may_be_lost_is_named(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
+    """Status doubts what it shows of the facts partition, and doctor says what a worker does."""
+    settings = installed(kafka, fresh_prefix, tmp_path)
+    registry.push(settings, compiled(AUDITED), now_ms=1)
+    topic = settings.topic("checkpoints")
+    driven = Driven(settings)
+    driven.apply(10_000, driven.entry(100, "pii.access"))
+    driven.apply(FAR_MS)
+    driven.step()
+    [earlier] = admin.end_offsets(admin.connect(settings.client()), [TopicPartition(topic, 0)]).values()
+    bombs.send(kafka, topic, key=checkpoints.key(0))
+
+    state = status.read_status(settings)
+    [finding] = doctor.find_damage(settings)
+
+    [row] = state.lost
+    assert (topic, 0, earlier, earlier + 1) == (row.topic, row.partition, row.from_offset, row.to_offset)
+    assert ("facts partition 0 may be further than shown", False) == (row.doubt, state.is_idle)
+    assert f"{topic}[0] offsets {earlier} to {earlier}" == finding.where
+    assert "it may have held the last checkpoint" in finding.follows
+
+    driven.apply(2 * FAR_MS, driven.entry(2 * FAR_MS // 100, "pii.access"))
+    driven.apply(3 * FAR_MS)
+    driven.step()
+
+    [row] = status.read_status(settings).lost
+    assert row.doubt is None
 
 
 def command(settings: Settings, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:

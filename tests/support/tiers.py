@@ -65,6 +65,7 @@ SLOW = {
     "broker/test_siem.py": "rsyslog and a Collector read signals",
     "broker/test_unreadable.py::test_run_and_replay_go_on": "a run and a replay, as programs",
     "broker/test_unreadable.py::test_tools_go_on": "batches of 130 MB, and commands that read up to them",
+    "broker/test_unreadable_own.py": "batches of 130 MB, and commands that read up to them",
     "broker/test_workers.py": "1, 2 and 4 workers, compiled and not",
     "crash": "kill -9",
     "helm/test_alerts.py": "Prometheus' engine is built",
