@@ -169,19 +169,22 @@ class UnreadableSkipper:
         # The error has the first offset of the batch, wherever in it reading started.
         return self._tracker.note((message.topic() or "", message.partition() or 0), offset, error)
 
+    def _report(self, lost: UnreadableRange) -> None:
+        self._on_lost(lost)
+        log.warning(
+            "records cannot be read, skipped",
+            topic=lost.source[0],
+            partition=lost.source[1],
+            offset=lost.from_offset,
+            to_offset=lost.to_offset,
+            error=lost.reason,
+        )
+
     def step(self, client: Consumer) -> None:
         """Move the client past what has been found to be unreadable."""
         for each in self._tracker.step():
             if each.to_offset > each.from_offset:
-                self._on_lost(each)
-                log.warning(
-                    "records cannot be read, skipped",
-                    topic=each.source[0],
-                    partition=each.source[1],
-                    offset=each.from_offset,
-                    to_offset=each.to_offset,
-                    error=each.reason,
-                )
+                self._report(each)
             seek(client, TopicPartition(*each.source, each.to_offset))
 
 

@@ -80,6 +80,8 @@ class _Batches:
 class PassingRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka has no types
     """The records of a fetch without those of batches that cannot be read."""
 
+    next_fetch_offset: int
+
     def __init__(self, tp: Any, records: Any, *args: Any) -> None:  # noqa: ANN401, as aiokafka has them
         self._batches = _Batches(records)
         super().__init__(tp, self._batches, *args)

@@ -17,9 +17,10 @@ from tests.support import bombs
 from tests.support.driven import AUDITED, FAR_MS, Driven, compiled
 from tests.support.ingesting import rules
 from tests.support.installation import installed
-from tests.support.program import RUN_S
+from tests.support.program import RUN_S, Program
 from topics.cluster import admin
-from topics.records import checkpoints
+from topics.records import checkpoints, verdicts
+from topics.records.verdicts import Coverage
 
 pytestmark = pytest.mark.broker
 
@@ -83,6 +84,29 @@ def test_a_checkpoint_that_may_be_lost_is_named(kafka: str, fresh_prefix: str, t
 
     [row] = status.read_status(settings).lost
     assert row.doubt is None
+
+
+def test_no_stage_stops(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
+    """A run continues although the ends of rules, checkpoints and facts cannot be read, and says what it lost."""
+    program = Program(kafka, fresh_prefix, tmp_path / "state")
+    program.make_sources()
+    program.play("keyed_spans")
+    program.run_until_idle()
+    bombs.send(kafka, f"{fresh_prefix}rules", key=b"active")
+    bombs.send(kafka, f"{fresh_prefix}checkpoints", key=checkpoints.key(0))
+    bombs.send(kafka, f"{fresh_prefix}facts", count=2)
+    program.play("keyed_spans", "keyed_logs")
+
+    ended = program.run_until_idle()
+
+    assert 2 == ended.totals()["facts_lost"]
+    assert "another rule set may be active" in ended.log
+    records = [verdicts.decode(frame.value) for frame in program.records("verdicts")]
+    assert {0} == {
+        each.partition for each in records if isinstance(each, Coverage) for source in each.sources if source.lost
+    }
+    assert {0} == {each.generation for each in records}
+    assert {} == program.uncommitted()
 
 
 def command(settings: Settings, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
