@@ -1,7 +1,7 @@
 """Reads topics without a lasting consumer group: from the beginning, between two offsets, or the last record.
 
-In: a topic, and who is told of ranges that cannot be read. Out: its records. Nobody reads past such a range without
-being told: it is skipped with a warning and given to `on_lost`, which by default raises `StateError`.
+In: a topic, and a callback for ranges that cannot be read. Out: its records. Such a range is never skipped silently:
+it is logged and given to the callback `on_lost`, which by default raises `StateError`.
 """
 
 from __future__ import annotations
