@@ -28,8 +28,7 @@ from streams.archive.store import Store
 from streams.archive.write import PartitionWriter, Written
 from streams.config.settings import Settings
 from streams.errors import BetraceError, StateError
-from streams.kafka.clients import GROUP_CONSUMER
-from streams.kafka.reader import PARTITION_EOF
+from streams.kafka.clients import GROUP_CONSUMER, PARTITION_EOF
 from streams.kafka.unreadable import UnreadableTracker, seek
 from streams.windows.clock import Source
 from topics.cluster import admin

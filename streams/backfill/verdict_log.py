@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient
 from streams.config.settings import Settings
 from streams.errors import StateError
 from streams.kafka import reader
+from streams.kafka.unreadable import UnreadableRange
 from streams.windows.clock import Source
 from topics.cluster import admin
 from topics.records import verdicts
@@ -83,13 +84,14 @@ class VerdictLog:
 
     `live` is, by facts partition and rule fingerprint, the earliest time from which live ever stated that it judges;
     `clocks_ms` the record time up to which live has judged, by facts partition; `backfills` by origin and facts
-    partition.
+    partition; `lost` what of the topic cannot be read, and is skipped.
     """
 
     def __init__(self, settings: Settings, client: AdminClient, from_ms: int) -> None:
         self.live: dict[tuple[int, str], LiveStart] = {}
         self.clocks_ms: dict[int, int] = {}
         self.backfills: defaultdict[str, dict[int, PartitionDone]] = defaultdict(dict)
+        self.lost: list[UnreadableRange] = []
         self._settings = settings
         self._client = client
         self._topic = settings.topic("verdicts")
@@ -112,7 +114,8 @@ class VerdictLog:
         """
         ends = admin.end_offsets if is_all else admin.last_stable_offsets
         for at, end in ends(self._client, self._places()).items():
-            for message in reader.between(self._settings, TopicPartition(*at, self._next[at]), end, lambda: False):
+            start = TopicPartition(*at, self._next[at])
+            for message in reader.between(self._settings, start, end, lambda: False, self.lost.append):
                 self._take(message.value() or b"")
             self._next[at] = end
 

@@ -14,6 +14,7 @@ from streams.config.security import Security
 from streams.config.settings import Settings
 from streams.errors import StateError
 from streams.inspect import doctor
+from streams.observe import logs
 
 
 @click.command("doctor", epilog="\b\nExample:\n  betrace doctor --bootstrap localhost:9092")
@@ -27,6 +28,7 @@ def command(*, bootstrap: str, security: Security, prefix: str, repair: bool) ->
     this version: use it only if no other version has run here. Exits with 3 if something that stops a worker was not
     repaired.
     """
+    logs.configure()
     findings = doctor.find_damage(Settings(bootstrap=bootstrap, security=security, prefix=prefix, state_dir=Path()))
     left = 0
     for each in findings:

@@ -21,6 +21,7 @@ from streams.config.security import Security
 from streams.config.settings import Settings
 from streams.errors import BetraceError, ConfigError
 from streams.inspect import status
+from streams.observe import logs
 from streams.rules import history as pushes
 from streams.rules import registry
 from streams.rules.history import Pushed
@@ -62,6 +63,7 @@ class Row(msgspec.Struct, frozen=True):
 @click.group("rules", epilog="\b\nExample:\n  betrace rules push rules/")
 def command() -> None:
     """Push rule sets to Kafka, where every worker finds them, or start from the rules that come with BeTrace."""
+    logs.configure()
 
 
 @command.command("push", epilog="\b\nExample:\n  betrace rules push rules/ --bootstrap localhost:9092")
@@ -276,6 +278,11 @@ def _find_set(history: list[Pushed], name: str) -> Pushed:
 
 def _before_active(history: list[Pushed]) -> Pushed:
     index = next((number for number, each in enumerate(history) if each.is_active), None)
+    activation = None if index is None else history[index].activation
+    if activation is not None and not activation.is_certain:
+        raise ConfigError(
+            "another set may be active, activated in records that cannot be read: name the set to return to"
+        )
     if index is None or index + 1 == len(history):
         raise ConfigError("no rule set was pushed before the active one: betrace rules list shows them")
     return history[index + 1]

@@ -29,6 +29,7 @@ from streams.config.settings import Settings
 from streams.config.units import iso_ms
 from streams.decode.decoder import Format
 from streams.errors import ConfigError, StateError
+from streams.kafka.unreadable import UnreadableRange
 from streams.projection.redact import Redaction, read_key, treatments
 from streams.replay import plan as replays
 from streams.replay.plan import Period, Plan
@@ -37,6 +38,7 @@ from streams.replay.source_reader import HOUR_MS
 from streams.rules import history as pushes
 from streams.rules import registry
 from streams.rules.history import Pushed
+from streams.rules.rules_topic import PUSH_HELP
 from topics.cluster import admin
 from topics.records.signals import SignalFormat
 
@@ -137,6 +139,8 @@ def command(*, only: tuple[str, ...], backfill_options: BackfillOptions) -> None
     active = next((each.rules for each in history if each.is_active), None)
     if active is None:
         raise ConfigError("no rule set is active, or this version cannot compile it: see betrace rules list")
+    if any(each.activation is not None and not each.activation.is_certain for each in history):
+        raise ConfigError(f"another rule set may be active, activated in records that cannot be read: {PUSH_HELP}")
     rules = [rule for rule in active.rules if rule.enabled and (not only or rule.id in only)]
     if missing := set(only) - {rule.id for rule in rules}:
         raise ConfigError(f"no active rule has the id {', '.join(sorted(missing))}: betrace rules show lists them")
@@ -173,6 +177,7 @@ def run(
         publishers = stack.enter_context(Publishers(settings, log.partition_count))
         # From here on no other backfill publishes: the topic now has everything that it published.
         log.read(is_all=True)
+        _report_lost(log.lost)
         backfill = planning.decide(waiting.known(log), rules, frozenset(names), begin_ms, settings.prefix)
         if backfill is None:
             _report_nothing(begin_ms)
@@ -221,6 +226,15 @@ def _first_push_ms(history: Iterable[Pushed], fingerprints: Iterable[str]) -> in
         for push in each.pushes
     ]
     return min(times, default=0)
+
+
+def _report_lost(lost: Iterable[UnreadableRange]) -> None:
+    for each in lost:
+        click.echo(
+            f"{each}: hours that an earlier backfill reported only there are judged and published again, with the same "
+            "signals, and are counted again where its counts can be read",
+            err=True,
+        )
 
 
 def _report_nothing(begin_ms: int) -> None:

@@ -31,6 +31,7 @@ class SetRow(msgspec.Struct, frozen=True):
     activated_by: str | None
     active_before: str | None
     judging: list[RuleStart] | None = None
+    active_is_certain: bool = True
 
 
 class PushRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,13 +61,14 @@ def set_row(each: Pushed, judging: list[RuleStart] | None) -> SetRow:
         activated_by=None if activation is None else activation.by,
         active_before=None if activation is None else activation.previous,
         judging=judging if each.is_active else None,
+        active_is_certain=activation is None or activation.is_certain,
     )
 
 
 def set_cells(row: SetRow) -> tuple[str, ...]:
     """Return the cells of a rule set, for the columns `SET_HEAD`."""
     count = "unreadable" if row.rules is None else str(row.rules)
-    active = "active" if row.active else ""
+    active = ("active" if row.active_is_certain else "active, or another") if row.active else ""
     return row.fingerprint, active, count, row.pushed, row.pushed_by, row.previous or "", row.revision or ""
 
 

@@ -13,7 +13,8 @@ from streams.cli.table import table
 from streams.config.security import Security
 from streams.config.settings import Settings
 from streams.inspect import status
-from streams.inspect.status import FactsRow, SourceRow, Status
+from streams.inspect.status import FactsRow, LostRow, SourceRow, Status
+from streams.observe import logs
 from streams.rules import judging
 from streams.rules.judging import RuleStart
 
@@ -35,6 +36,7 @@ def command(*, bootstrap: str, security: Security, prefix: str, source_topics: t
     CLOCK and CHECKPOINT are ages. LAG counts unread records or facts messages; REBUILD counts the facts messages that a
     worker with an empty disk reads again, MARGIN those kept before them: it must not fall below 0.
     """
+    logs.configure()
     settings = Settings(
         bootstrap=bootstrap, security=security, prefix=prefix, source_topics=source_topics, state_dir=Path()
     )
@@ -49,6 +51,7 @@ def command(*, bootstrap: str, security: Security, prefix: str, source_topics: t
 def lines(state: Status, now_ms: int) -> list[str]:
     """Return the lines to print; ages are relative to `now_ms`."""
     return [
+        *map(_lost, state.lost),
         *_workers(state),
         f"active rules: {state.active_rules or 'none'} ({state.rules} rules)",
         *judging_lines(state.judging),
@@ -58,6 +61,12 @@ def lines(state: Status, now_ms: int) -> list[str]:
         "",
         *table(_SOURCES, map(_source, state.sources)),
     ]
+
+
+def _lost(row: LostRow) -> str:
+    follows = "later records have replaced them" if row.doubt is None else f"{row.doubt}: see betrace doctor"
+    span = f"from offset {row.from_offset} to {row.to_offset}"
+    return f"{row.topic}[{row.partition}] cannot be read {span} ({row.reason}): {follows}"
 
 
 def judging_lines(rule_starts: list[RuleStart] | None) -> list[str]:

@@ -23,8 +23,8 @@ from streams.ingest.batch_facts import add_to_builder, batch_facts
 from streams.ingest.flush import SectionBuilder
 from streams.ingest.group import Source
 from streams.ingest.source import Projected, SourcePartition
+from streams.kafka.clients import PARTITION_EOF
 from streams.kafka.outbox import Outbox
-from streams.kafka.reader import PARTITION_EOF
 from streams.kafka.unreadable import UnreadableRange, UnreadableTracker
 from streams.observe import metrics
 from streams.observe.sampling import SamplingWatch

@@ -92,14 +92,18 @@ def query_rules(client: AdminClient, settings: Settings, known_end: int) -> Rule
 
     Raises:
         ConfigError: no set is active.
-        StateError: a set cannot be read.
+        StateError: a set cannot be read, or records in which another set may have been activated.
         AdminError: the brokers do not answer.
     """
     topic = settings.topic("rules")
     at = TopicPartition(topic, RULES_PARTITION)
     # The end is queried first, so that what is added during the read is noticed by the next query.
     end = admin.end_offsets(client, [at])[topic, RULES_PARTITION]
-    return RulesSnapshot(end, None if end == known_end else registry.read_active(settings))
+    if end == known_end:
+        return RulesSnapshot(end, None)
+    known, active = registry.read(settings)
+    registry.refuse_uncertain(known)
+    return RulesSnapshot(end, registry.active_of(settings, known, active))
 
 
 def _show(rules: RuleSet) -> None:

@@ -1,5 +1,7 @@
 """Finds records of BeTrace's own topics that cannot be read, what each one stops, and what to do about it.
 
+Some have a form that is not known, others no client can read at all: a damaged batch, or one that cannot be inflated.
+
 In: `betrace.rules` and `betrace.checkpoints`. Out: findings, and the repair of those that can be repaired.
 
 A repair removes nothing that some version can read and something depends on, and causes nothing to be counted twice. A
@@ -9,7 +11,7 @@ here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,7 +19,10 @@ from confluent_kafka import KafkaError, Producer
 
 from streams.config.settings import Settings
 from streams.errors import ConfigError, StateError
+from streams.kafka.unreadable import UnreadableRange
 from streams.rules import registry
+from streams.rules.registry import RuleSets
+from streams.rules.rules_topic import PUSH_HELP
 from streams.sessions.last_checkpoint import Search, checkpoint_from_verdicts, search
 from topics.cluster import admin as kafka
 from topics.records import checkpoints
@@ -53,7 +58,8 @@ def find_damage(settings: Settings) -> list[Finding]:
         raise StateError(f"there is no topic {topic}", action="run betrace topics create, or give another --prefix")
     searches = [search(settings, number, _never, for_this_version=True) for number in range(count)]
     findings = [_checkpoint_finding(settings, each) for each in searches if each.other_version or each.passed_over]
-    return [*_rules_findings(settings, searches), *findings]
+    lost = [finding for each in searches for finding in _lost_checkpoints(each)]
+    return [*_rules_findings(settings, searches), *findings, *lost]
 
 
 def _rules_findings(settings: Settings, searches: list[Search]) -> list[Finding]:
@@ -66,6 +72,11 @@ def _rules_findings(settings: Settings, searches: list[Search]) -> list[Finding]
         findings.append(
             Finding(f"{topic} key active", "the active set is missing or cannot be read", again, stops=True)
         )
+    findings += [_lost_rules(each, known, active, topic) for each in known.lost]
+    if known.lost:
+        for missing in sorted(needed - known.sets.keys() - known.unreadable.keys() - {active}, key=str):
+            reason = "facts were projected with it, and it is not on the topic"
+            findings.append(Finding(f"{topic} key {missing}", reason, "push those rules again", stops=True))
     for key, damage in registry.unreadable_keys(settings).items():
         name = key.decode(errors="replace")
         where, is_needed = f"{topic} key {name}", name in needed
@@ -80,6 +91,31 @@ def _rules_findings(settings: Settings, searches: list[Search]) -> list[Finding]
     return findings
 
 
+def _lost_rules(lost: UnreadableRange, known: RuleSets, active: str | None, topic: str) -> Finding:
+    """Return the finding for a range of the rules topic; it stops no worker as long as a set is active."""
+    follows = "nothing depends on it: rules were activated after it"
+    if lost in known.lost_since_active:
+        follows = f"another set than {active or 'none'} may have been activated there: {PUSH_HELP}"
+    return Finding(_where(topic, lost), lost.reason, follows, stops=False)
+
+
+def _lost_checkpoints(search: Search) -> Iterator[Finding]:
+    """Yield the findings for ranges of the checkpoints topic."""
+    for lost in search.lost:
+        follows = "nothing depends on it: a later checkpoint can be read"
+        if lost in search.lost_since_last:
+            follows = (
+                "it may have held the last checkpoint: a worker that opens the partition compares the one before it "
+                "with the verdicts, and if a later one is lost, restores it from its store or reads the facts as a new "
+                "generation; start a worker, its next checkpoint is written after these records"
+            )
+        yield Finding(_where(lost.source[0], lost, search.number), lost.reason, follows, stops=False)
+
+
+def _where(topic: str, lost: UnreadableRange, number: int = 0) -> str:
+    return f"{topic}[{number}] offsets {lost.from_offset} to {lost.to_offset - 1}"
+
+
 def _rule_sets(last: Checkpoint | None) -> list[str]:
     standing = None if last is None else last.status
     if standing is None:
@@ -89,7 +125,7 @@ def _rule_sets(last: Checkpoint | None) -> list[str]:
 
 
 def _checkpoint_finding(settings: Settings, search: Search) -> Finding:
-    topic = f"{settings.topic('positions')}[{search.number}]"
+    topic = f"{settings.topic('checkpoints')}[{search.number}]"
     if search.other_version is None:
         offsets = ", ".join(map(str, sorted(search.passed_over)[:10]))
         return Finding(

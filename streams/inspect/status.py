@@ -7,6 +7,9 @@ old while facts arrive.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
 import msgspec
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -14,6 +17,7 @@ from confluent_kafka.admin import AdminClient
 from streams.config.settings import Settings
 from streams.errors import StateError
 from streams.ingest.group import committed_offsets
+from streams.kafka.unreadable import UnreadableRange
 from streams.rules import judging, registry
 from streams.rules.judging import RuleStart
 from streams.rules.registry import RuleSets
@@ -62,11 +66,25 @@ class FactsRow(msgspec.Struct, frozen=True):
     written_ms: int | None
 
 
+class LostRow(msgspec.Struct, frozen=True):
+    """The records at offsets `[from_offset, to_offset)` of an own topic, which no client can read.
+
+    `doubt` says which part of the state they may have changed; None if later records have replaced it.
+    """
+
+    topic: str
+    partition: int
+    from_offset: int
+    to_offset: int
+    reason: str
+    doubt: str | None
+
+
 class Status(msgspec.Struct, frozen=True):
     """The state of an installation: `active_rules` is the active set's fingerprint, None before the first push.
 
     `workers` counts the members of each role's group, None if this client may not describe it. `judging` is None if a
-    checkpoint does not say from when rules judge.
+    checkpoint does not say from when rules judge. `lost` lists what could not be read.
     """
 
     active_rules: str | None
@@ -75,10 +93,13 @@ class Status(msgspec.Struct, frozen=True):
     facts: list[FactsRow]
     workers: dict[str, int | None] = {}
     judging: list[RuleStart] | None = []
+    lost: list[LostRow] = []
 
     @property
     def is_idle(self) -> bool:
-        """Whether every source record is read, and no window was open at the last checkpoints."""
+        """Whether every source record is read, and no window was open at the last checkpoints, all of them readable."""
+        if any(row.doubt for row in self.lost):
+            return False
         return not any(row.lag for row in self.sources) and not any(row.open_windows for row in self.facts)
 
     def holder(self) -> FactsRow | None:
@@ -98,8 +119,17 @@ def read_status(settings: Settings) -> Status:
     count = len(known.sets[active].rules) if active in known.sets else 0
     workers = {role: kafka.group_members(admin, settings.group(role)) for role in ROLES}
     last = _checkpoints(admin, settings)
-    rule_starts = _judging(known, active, [checkpoint for checkpoint, _ in last])
-    return Status(active, count, _sources(admin, settings), _facts(admin, settings, last), workers, rule_starts)
+    rule_starts = _judging(known, active, [each.checkpoint for each in last])
+    lost = [*_lost(known.lost, known.lost_since_active, "another rule set may be active")]
+    for number, each in enumerate(last):
+        lost += _lost(each.lost, each.lost_since, f"facts partition {number} may be further than shown")
+    return Status(active, count, _sources(admin, settings), _facts(admin, settings, last), workers, rule_starts, lost)
+
+
+def _lost(lost: Iterable[UnreadableRange], doubtful: Sequence[UnreadableRange], doubt: str) -> Iterator[LostRow]:
+    for each in lost:
+        what = doubt if each in doubtful else None
+        yield LostRow(*each.source, each.from_offset, each.to_offset, each.reason, what)
 
 
 def judging_from(settings: Settings, known: RuleSets, active: str) -> list[RuleStart] | None:
@@ -109,7 +139,7 @@ def judging_from(settings: Settings, known: RuleSets, active: str) -> list[RuleS
         AdminError, BetraceError: Kafka does not answer, or the topics do not exist.
     """
     last = _checkpoints(kafka.connect(settings.client()), settings)
-    return _judging(known, active, [checkpoint for checkpoint, _ in last])
+    return _judging(known, active, [each.checkpoint for each in last])
 
 
 def _judging(known: RuleSets, active: str | None, last: list[Checkpoint | None]) -> list[RuleStart] | None:
@@ -141,8 +171,17 @@ def _sources(admin: AdminClient, settings: Settings) -> list[SourceRow]:
     return rows
 
 
-def _checkpoints(admin: AdminClient, settings: Settings) -> list[tuple[Checkpoint | None, int | None]]:
-    """Return the last checkpoint of each facts partition, and when it was written."""
+class _Last(NamedTuple):
+    """The last checkpoint of a facts partition, when it was written, and what cannot be read, in all and after it."""
+
+    checkpoint: Checkpoint | None
+    written_ms: int | None
+    lost: list[UnreadableRange]
+    lost_since: list[UnreadableRange]
+
+
+def _checkpoints(admin: AdminClient, settings: Settings) -> list[_Last]:
+    """Return the last checkpoint of each facts partition."""
     topic = settings.topic("facts")
     count = kafka.partition_counts(admin, [topic]).get(topic)
     if count is None:
@@ -151,13 +190,13 @@ def _checkpoints(admin: AdminClient, settings: Settings) -> list[tuple[Checkpoin
     return [_checkpoint(settings, number, topic_id) for number in range(count)]
 
 
-def _facts(admin: AdminClient, settings: Settings, last: list[tuple[Checkpoint | None, int | None]]) -> list[FactsRow]:
+def _facts(admin: AdminClient, settings: Settings, last: list[_Last]) -> list[FactsRow]:
     topic = settings.topic("facts")
     partitions = [TopicPartition(topic, number) for number in range(len(last))]
     first_offsets, ends = kafka.earliest_offsets(admin, partitions), kafka.end_offsets(admin, partitions)
     return [
-        _row(number, first_offsets[topic, number], ends[topic, number], checkpoint, written_ms)
-        for number, (checkpoint, written_ms) in enumerate(last)
+        _row(number, first_offsets[topic, number], ends[topic, number], each.checkpoint, each.written_ms)
+        for number, each in enumerate(last)
     ]
 
 
@@ -178,7 +217,7 @@ def _row(number: int, first_offset: int, end: int, last: Checkpoint | None, writ
     )
 
 
-def _checkpoint(settings: Settings, number: int, topic_id: str) -> tuple[Checkpoint | None, int | None]:
+def _checkpoint(settings: Settings, number: int, topic_id: str) -> _Last:
     result = search(settings, number, lambda: False)
     if result.other_version is not None:
         raise StateError(
@@ -186,4 +225,5 @@ def _checkpoint(settings: Settings, number: int, topic_id: str) -> tuple[Checkpo
             action="use the version of the workers",
         )
     last = recovery.of_log(result.last, topic_id)
-    return (None, None) if last is None else (last, result.written_ms)
+    written_ms = None if last is None else result.written_ms
+    return _Last(last, written_ms, result.lost, result.lost_since_last)

@@ -14,7 +14,8 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaExcepti
 
 from streams.config.settings import ClientSettings, moment_ms
 from streams.errors import StateError
-from streams.kafka.reader import ANSWER_S, PARTITION_EOF
+from streams.kafka.clients import PARTITION_EOF
+from streams.kafka.reader import ANSWER_S
 from streams.kafka.unreadable import UnreadableSkipper, find_end
 
 POLL_S = 0.5

@@ -19,7 +19,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from streams.config.settings import Settings
 from streams.errors import NotDoneError
 from streams.kafka import background
-from streams.kafka.reader import GONE, PARTITION_EOF, unsubscribed
+from streams.kafka.clients import GONE, PARTITION_EOF, unsubscribed
 
 log = structlog.get_logger()
 
@@ -72,6 +72,19 @@ class UnreadableRange:
     from_offset: int
     to_offset: int
     reason: str
+
+    def __str__(self) -> str:
+        """Return a sentence for operators.
+
+        >>> str(UnreadableRange(("betrace.rules", 0), 3, 10, "Local: Bad message format"))
+        'betrace.rules[0] cannot be read from offset 3 to 10 (Local: Bad message format)'
+        """
+        topic, number = self.source
+        return f"{topic}[{number}] cannot be read from offset {self.from_offset} to {self.to_offset} ({self.reason})"
+
+
+OnLost: TypeAlias = Callable[[UnreadableRange], object]
+"""Receives a range that is about to be skipped, in its place among the records; it raises if it must not be."""
 
 
 @dataclass(slots=True)
@@ -139,13 +152,14 @@ class UnreadableTracker:
 
 
 class UnreadableSkipper:
-    """Lets a tool skip what cannot be read, with a warning for each range.
+    """Lets a reader skip what cannot be read, with a warning for each range.
 
     `find_end` is that of `UnreadableTracker`.
     """
 
-    def __init__(self, find_end: Callable[[TopicPartition], int]) -> None:
+    def __init__(self, find_end: Callable[[TopicPartition], int], on_lost: OnLost = lambda _: None) -> None:
         self._tracker = UnreadableTracker(find_end)
+        self._on_lost = on_lost
 
     def note(self, message: Message, error: KafkaError) -> bool:
         """Count an error in place of a record; return whether reading can continue."""
@@ -155,18 +169,22 @@ class UnreadableSkipper:
         # The error has the first offset of the batch, wherever in it reading started.
         return self._tracker.note((message.topic() or "", message.partition() or 0), offset, error)
 
+    def _report(self, lost: UnreadableRange) -> None:
+        self._on_lost(lost)
+        log.warning(
+            "records cannot be read, skipped",
+            topic=lost.source[0],
+            partition=lost.source[1],
+            offset=lost.from_offset,
+            to_offset=lost.to_offset,
+            error=lost.reason,
+        )
+
     def step(self, client: Consumer) -> None:
         """Move the client past what has been found to be unreadable."""
         for each in self._tracker.step():
             if each.to_offset > each.from_offset:
-                log.warning(
-                    "records cannot be read, skipped",
-                    topic=each.source[0],
-                    partition=each.source[1],
-                    offset=each.from_offset,
-                    to_offset=each.to_offset,
-                    error=each.reason,
-                )
+                self._report(each)
             seek(client, TopicPartition(*each.source, each.to_offset))
 
 

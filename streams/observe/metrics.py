@@ -103,6 +103,7 @@ CHECKPOINTS_LOST = _counter(
     "checkpoints_lost", "Facts partitions started without their checkpoint, or without the facts that it needs."
 )
 FACTS_PASSED_OVER = _counter("facts_passed_over", "Messages on the facts topic that are not facts and were skipped.")
+FACTS_LOST = _counter("facts_lost", "Facts messages that no client can read: what they had is lost input.")
 STORES_DISCARDED = _counter("stores_discarded", "Damaged stores that were deleted, to be rebuilt from the facts.")
 WINDOWS_LOST = _counter("windows_lost", "Open windows whose facts were deleted before they were judged.")
 FACTS_READ_ON = _counter("facts_read_on", "Facts messages that sessions read itself because Faust made no progress.")
@@ -174,6 +175,7 @@ COUNTERS = {
         CHECKPOINTS_PASSED_OVER,
         CHECKPOINTS_LOST,
         FACTS_PASSED_OVER,
+        FACTS_LOST,
         STORES_DISCARDED,
         WINDOWS_LOST,
         FACTS_READ_ON,

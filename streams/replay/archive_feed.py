@@ -19,7 +19,7 @@ from streams.archive.store import Store
 from streams.config.settings import Settings
 from streams.config.units import iso_ms
 from streams.errors import ConfigError
-from streams.kafka.reader import PARTITION_EOF
+from streams.kafka.clients import PARTITION_EOF
 from streams.replay.plan import Input, Period, Plan, times
 from streams.windows.clock import Source
 from streams.windows.sessions import LostTime

@@ -13,8 +13,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from streams.config.settings import Settings
 from streams.errors import StateError
 from streams.ingest.watermark_alignment import PausedPartitions
-from streams.kafka.clients import REPLAY_CONSUMER
-from streams.kafka.reader import GONE
+from streams.kafka.clients import GONE, REPLAY_CONSUMER
 from streams.kafka.unreadable import seek
 from streams.replay.plan import Input
 from streams.windows.clock import Source

@@ -20,7 +20,7 @@ from streams.errors import RecordError, StateError
 from streams.ingest.batch_facts import add_to_builder, batch_facts
 from streams.ingest.source import Projected, SourcePartition, StartPosition
 from streams.ingest.watermark import PartitionTime
-from streams.kafka.reader import PARTITION_EOF
+from streams.kafka.clients import PARTITION_EOF
 from streams.kafka.unreadable import UnreadableRange, UnreadableTracker
 from streams.projection.budget import Budget, project
 from streams.projection.project import Projector

@@ -13,7 +13,7 @@ from confluent_kafka import Message
 
 from dsl import RulesError, RuleSet, compile_texts
 from streams.config.settings import Settings
-from streams.kafka import reader
+from streams.rules.rules_topic import read_topic
 from topics.records import rules as records
 from topics.records.rules import Origin, RuleSetRecord
 
@@ -42,6 +42,8 @@ class Activation:
     by: str
     time_ms: int
     previous: str | None
+    is_certain: bool = True
+    """Whether nothing after the activation is unreadable, where another set may have been activated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ class _Topic:
     pushes: dict[str, list[Push]] = field(default_factory=dict)
     pushed_ms: dict[str, set[int]] = field(default_factory=dict)
     active: Message | None = None
+    is_certain: bool = True
 
     def take(self, number: int, key: bytes, message: Message) -> None:
         """Add a record; one that cannot be read is ignored."""
@@ -116,9 +119,9 @@ def history(settings: Settings) -> list[Pushed]:
     Raises:
         StateError: the topic cannot be read.
     """
-    latest = {message.key() or b"": message for message in reader.read(settings, settings.topic("rules"))}
-    content = _Topic()
-    for key, message in latest.items():
+    read = read_topic(settings)
+    content = _Topic(is_certain=not read.lost_since_active)
+    for key, message in read.latest.items():
         content.take(int(message.offset() or 0), key, message)
     sets = [_pushed(content, fingerprint) for fingerprint in content.sets]
     return sorted(sets, key=lambda each: each.last_push.number, reverse=True)
@@ -155,7 +158,7 @@ def _pushed(content: _Topic, fingerprint: str) -> Pushed:
         fingerprint,
         record,
         (*_older_push(content, number, fingerprint, record), *content.pushes.get(fingerprint, ())),
-        _activation(active) if active is not None and is_active else None,
+        _activation(active, is_certain=content.is_certain) if active is not None and is_active else None,
         rules,
     )
 
@@ -174,8 +177,8 @@ def _older_push(content: _Topic, number: int, fingerprint: str, record: RuleSetR
         )
 
 
-def _activation(active: Message) -> Activation:
+def _activation(active: Message, *, is_certain: bool) -> Activation:
     headers: Iterable[tuple[str, str | bytes | None]] = active.headers() or ()  # type: ignore[assignment]
     texts = {key: value.decode(errors="replace") for key, value in headers if isinstance(value, bytes)}
     by = texts.get(records.BY_HEADER, "unknown")
-    return Activation(by, active.timestamp()[1], texts.get(records.PREVIOUS_HEADER))
+    return Activation(by, active.timestamp()[1], texts.get(records.PREVIOUS_HEADER), is_certain)

@@ -6,7 +6,7 @@ In: a compiled set, or the topic. Out: all known sets by fingerprint, and the ac
 from __future__ import annotations
 
 import getpass
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -16,7 +16,8 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from dsl import RulesError, RuleSet, compile_texts
 from streams.config.settings import Settings
 from streams.errors import ConfigError, NotDoneError, StateError
-from streams.kafka import reader
+from streams.kafka.unreadable import UnreadableRange
+from streams.rules.rules_topic import PUSH_HELP, RulesTopic, read_topic
 from topics.records import rules as records
 from topics.records.rules import Origin, PushRecord
 
@@ -39,11 +40,14 @@ class RuleSets:
     A set pushed by a version for which its texts had another meaning has a new fingerprint now. It is also known under
     the old one, where it judges nothing: the facts projected under that fingerprint have the other meaning.
 
-    `unreadable` says why a set cannot be read: its record is damaged, or this version cannot compile it.
+    `unreadable` says why a set cannot be read: its record is damaged, or this version cannot compile it. `lost` are the
+    ranges of the topic that cannot be read, `lost_since_active` those in which another set may have been activated.
     """
 
     sets: dict[str, RuleSet] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
+    lost: list[UnreadableRange] = field(default_factory=list)
+    lost_since_active: list[UnreadableRange] = field(default_factory=list)
     _judged: dict[str, frozenset[str]] = field(default_factory=dict)
     _counted: dict[bytes, int] = field(default_factory=dict)
     _counted_sets: int = 0
@@ -63,6 +67,7 @@ class RuleSets:
         """Add the sets of another instance."""
         self.sets.update(others.sets)
         self.unreadable = others.unreadable
+        self.lost, self.lost_since_active = others.lost, others.lost_since_active
         self._judged.update(others._judged)
 
     def rule_fingerprints(self, fingerprint: str) -> frozenset[str]:
@@ -107,18 +112,19 @@ def push(
         ConfigError: the brokers rejected it.
         StateError: the topic cannot be read.
     """
-    latest = _latest(settings)
+    content = read_topic(settings)
     made = PushRecord(
         rule_set=rules.fingerprint,
         pushed_by=by or user(),
         pushed_ms=now_ms,
         origin=origin,
-        previous=_active_in(latest),
+        previous=_previous(content),
         revision=revision,
     )
     key = rules.fingerprint.encode()
     # Written once: the record of its first push is never overwritten, unless it cannot be read.
-    if _fault(latest.get(key, b"")) is not None:
+    written = content.latest.get(key)
+    if _fault(b"" if written is None else written.value() or b"") is not None:
         _write(settings, key, records.encode(_rule_set(rules, made)))
     _activate(settings, made)
 
@@ -130,7 +136,7 @@ def activate(settings: Settings, fingerprint: str, *, now_ms: int, by: str | Non
         ConfigError: the brokers rejected it.
         StateError: the topic cannot be read.
     """
-    previous = _active_in(_latest(settings))
+    previous = _previous(read_topic(settings))
     _activate(
         settings,
         PushRecord(
@@ -159,8 +165,9 @@ def _activate(settings: Settings, made: PushRecord) -> None:
     _write(settings, records.ACTIVE_KEY, made.rule_set.encode(), headers)
 
 
-def _active_in(latest: Mapping[bytes, bytes]) -> str | None:
-    return latest.get(records.ACTIVE_KEY, b"").decode(errors="replace") or None
+def _previous(content: RulesTopic) -> str | None:
+    """Return the set that is active before a push, None if there is none or it is not certain."""
+    return None if content.lost_since_active else content.active
 
 
 def _compiled(value: bytes) -> RuleSet | str:
@@ -203,14 +210,13 @@ def read(settings: Settings) -> tuple[RuleSets, str | None]:
     Raises:
         StateError: the topic cannot be read.
     """
-    known, active = RuleSets(), None
-    for key, value in _latest(settings).items():
-        if not value or records.is_push(key):
+    content = read_topic(settings)
+    known, active = RuleSets(lost=content.lost, lost_since_active=content.lost_since_active), content.active
+    for key, message in content.latest.items():
+        value = message.value()
+        if not value or records.is_push(key) or key == records.ACTIVE_KEY:
             continue  # deleted before compaction, or a record of the history, which nobody judges with
         name = key.decode(errors="replace")
-        if key == records.ACTIVE_KEY:
-            active = value.decode(errors="replace")
-            continue
         compiled = _compiled(value)
         if isinstance(compiled, str):
             known.unreadable[name] = compiled
@@ -232,7 +238,8 @@ class Damage:
 def unreadable_keys(settings: Settings) -> dict[bytes, Damage]:
     """Return the records of sets that cannot be read, by key; raises `StateError` if the topic cannot be read."""
     damage = {}
-    for key, value in _latest(settings).items():
+    for key, message in read_topic(settings).latest.items():
+        value = message.value() or b""
         reason = None if not value or key == records.ACTIVE_KEY or records.is_push(key) else _fault(value)
         if reason is not None:
             damage[key] = Damage(reason, _is_set(value))
@@ -269,15 +276,11 @@ def fetch(settings: Settings, known: RuleSets, rule_sets: Iterable[str]) -> None
             reason = f"cannot be read on {settings.topic('rules')}: {known.unreadable[rule_set]}"
             raise NotDoneError(f"facts were projected with rule set {rule_set}, which {reason}. {_AGAIN}")
         if rule_set not in known.sets:
+            lost = "".join(f" ({each})" for each in known.lost[:1])
             raise NotDoneError(
-                f"facts were projected with rule set {rule_set}, which is not on {settings.topic('rules')}: "
+                f"facts were projected with rule set {rule_set}, which is not on {settings.topic('rules')}{lost}: "
                 "push those rules again with betrace rules push"
             )
-
-
-def _latest(settings: Settings) -> dict[bytes, bytes]:
-    """Return the last value of each key."""
-    return {message.key() or b"": message.value() or b"" for message in reader.read(settings, settings.topic("rules"))}
 
 
 def read_active(settings: Settings) -> RuleSet:
@@ -288,10 +291,24 @@ def read_active(settings: Settings) -> RuleSet:
         StateError: the active set cannot be read.
     """
     known, active = read(settings)
+    return active_of(settings, known, active)
+
+
+def active_of(settings: Settings, known: RuleSets, active: str | None) -> RuleSet:
+    """Return the active set of those that were read; raises as `read_active` does."""
     refuse_unreadable(settings, known, active)
     if active is None or active not in known.sets:
         raise ConfigError(f"no rules are active on {settings.topic('rules')}: push some with betrace rules push DIR")
     return known.sets[active]
+
+
+def refuse_uncertain(known: RuleSets) -> None:
+    """Raise `StateError` if another set may have been activated in records that cannot be read."""
+    if known.lost_since_active:
+        raise StateError(
+            f"another rule set may be active: {known.lost_since_active[0]}",
+            action=PUSH_HELP,
+        )
 
 
 def refuse_unreadable(settings: Settings, known: RuleSets, active: str | None) -> None:

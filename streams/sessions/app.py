@@ -28,6 +28,7 @@ from mode.threads import ServiceThread, WorkerThread
 from streams.config.settings import Settings
 from streams.errors import BetraceError, StateError
 from streams.observe.health import Health
+from streams.sessions import fetching
 from streams.sessions.credentials import credentials
 from streams.sessions.worker import Acknowledge, Ends, SessionsWorker
 from streams.supervisor import supervise
@@ -52,6 +53,7 @@ class _DaemonThread(WorkerThread):  # type: ignore[misc]  # mode says nothing of
 
 
 AIOKafkaConsumerThread.Worker = _DaemonThread
+fetching.install()
 
 
 def application(settings: Settings) -> faust.App:

@@ -77,6 +77,12 @@ class Covered(msgspec.Struct, frozen=True, array_like=True):
     reached_ms: int
 
 
+def published_ends(counted: Counted, covered: Covered | None) -> tuple[object, ...]:
+    """Return where the chain of counts and the coverage end, to compare what two places know of the published."""
+    end = None if covered is None else (covered.generation, covered.to_ms, covered.facts_to, covered.settled_ms)
+    return counted.seq, counted.head, end
+
+
 def judging_rules(sets: Iterable[RuleSet], judges_from: Mapping[str, int], least_ms: int) -> list[JudgingRule]:
     """Return the rules of these sets that judge, with the times in `judges_from`, but none before `least_ms`.
 

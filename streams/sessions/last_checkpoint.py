@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 import msgspec
 import structlog
@@ -23,8 +24,9 @@ from streams.config.settings import Settings
 from streams.errors import StateError
 from streams.kafka import reader
 from streams.kafka.reader import Stopping
+from streams.kafka.unreadable import UnreadableRange
 from streams.observe import metrics
-from streams.sessions.coverage import Covered, CoveredSource
+from streams.sessions.coverage import Covered, CoveredSource, published_ends
 from streams.windows.positions import Position
 from topics.records import checkpoints, verdicts
 from topics.records.checkpoints import Checkpoint, PartitionStatus
@@ -39,14 +41,21 @@ class Search:
 
     `last` is the last checkpoint, written at `written_ms`. `other_version` says why the last record that is a
     checkpoint cannot be read, when another version wrote it. `passed_over` has the records that are not checkpoints, by
-    offset, with the reason.
+    offset, with the reason; `lost` the ranges that no client can read.
     """
 
     number: int
     last: Checkpoint | None = None
+    last_offset: int = -1
     written_ms: int | None = None
     other_version: str | None = None
     passed_over: dict[int, str] = field(default_factory=dict)
+    lost: list[UnreadableRange] = field(default_factory=list)
+
+    @property
+    def lost_since_last(self) -> list[UnreadableRange]:
+        """The ranges in which there may have been a later checkpoint than `last`."""
+        return [each for each in self.lost if each.to_offset > self.last_offset]
 
     def take(self, message: Message) -> bool:
         """Add the next record; return whether it is a checkpoint, of any version."""
@@ -55,6 +64,7 @@ class Search:
             return self._skip(message, "its key is not that of this partition")
         try:
             self.last, self.other_version = _decoded(value), None
+            self.last_offset = message.offset() or 0
             _, self.written_ms = message.timestamp()
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             version = checkpoints.version(value)
@@ -74,14 +84,21 @@ def search(settings: Settings, number: int, stopping: Stopping, *, for_this_vers
     Raises:
         NotDoneError: no broker answers, or `stopping` returned true.
     """
-    found = Search(number)
-    for messages in reader.tails(settings, settings.topic("checkpoints"), number, stopping):
+    found, lost = Search(number), dict[int, UnreadableRange]()
+    on_lost = partial(_note_lost, lost)
+    for messages in reader.tails(settings, settings.topic("checkpoints"), number, stopping, on_lost):
         found = Search(number)
         for message in messages:
             found.take(message)
+        # Longer tails have the same ranges again.
+        found.lost = [lost[offset] for offset in sorted(lost)]
         if found.last is not None or (found.other_version is not None and not for_this_version):
             break
     return found
+
+
+def _note_lost(lost: dict[int, UnreadableRange], each: UnreadableRange) -> None:
+    lost[each.from_offset] = each
 
 
 def last_checkpoint(settings: Settings, number: int, stopping: Stopping) -> Checkpoint | None:
@@ -106,7 +123,36 @@ def last_checkpoint(settings: Settings, number: int, stopping: Stopping) -> Chec
             count=len(found.passed_over),
             help="check which other clients have write access to this topic",
         )
+    if found.last is not None and found.lost_since_last:
+        return _checked(settings, found, stopping)
     return checkpoint_from_verdicts(settings, number, stopping) if found.last is None else found.last
+
+
+def _checked(settings: Settings, found: Search, stopping: Stopping) -> Checkpoint | None:
+    """Return the last readable checkpoint, unless the verdicts show that a later one was published.
+
+    A step publishes counts and its checkpoint in one transaction: if the chain of counts ends where the checkpoint has
+    it, nothing was counted after it. Otherwise the checkpoint is lost, and `checkpoint_from_verdicts` says how far it
+    was.
+    """
+    last, lost = found.last, found.lost_since_last[-1]
+    published = checkpoint_from_verdicts(settings, found.number, stopping)
+    is_last = last is not None and (published is None or _count_ends(published) == _count_ends(last))
+    metrics.CHECKPOINTS_PASSED_OVER.inc()
+    log.warning(
+        "records on the checkpoints topic cannot be read, the checkpoint before them is compared with the verdicts",
+        is_last=is_last,
+        partition=found.number,
+        offset=lost.from_offset,
+        to_offset=lost.to_offset,
+        help="betrace doctor names them; the next checkpoint is written after them",
+    )
+    return last if is_last else published
+
+
+def _count_ends(checkpoint: Checkpoint) -> tuple[object, ...]:
+    covered = msgspec.msgpack.decode(checkpoint.covered, type=Covered | None) if checkpoint.covered else None
+    return published_ends(checkpoint.counted, covered)
 
 
 def checkpoint_from_verdicts(settings: Settings, number: int, stopping: Stopping) -> Checkpoint | None:

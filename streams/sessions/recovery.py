@@ -33,7 +33,7 @@ from streams.config.units import iso_ms
 from streams.errors import StateError
 from streams.observe import metrics
 from streams.rules.registry import RuleSets
-from streams.sessions.coverage import Covered
+from streams.sessions.coverage import Covered, published_ends
 from streams.windows import rocksdb
 from streams.windows.chain import Bounds
 from streams.windows.partition import Partition
@@ -42,7 +42,6 @@ from streams.windows.rocksdb import FORMAT, Identity, Store
 from streams.windows.sessions import Sessions
 from topics.cluster import admin as kafka
 from topics.records.checkpoints import Checkpoint
-from topics.records.verdicts import Counted
 
 log = structlog.get_logger()
 
@@ -116,7 +115,7 @@ def reconstructed_checkpoint(
     published, stored_end = (
         msgspec.msgpack.decode(each or _NOTHING, type=Covered | None) for each in (last.covered, stored.covered)
     )
-    has_all = _ends(stored.counted, stored_end) == _ends(last.counted, published)
+    has_all = published_ends(stored.counted, stored_end) == published_ends(last.counted, published)
     point, rebuilt = stored.resume_points[-1], stored.without_local_state()
     if not has_all or point.facts_offset != stored.next_offset or point.generation > last.generation:
         return None
@@ -132,11 +131,6 @@ def reconstructed_checkpoint(
         counted=stored.counted,
         first_generation=last.generation - point.generation,
     )
-
-
-def _ends(counted: Counted, covered: Covered | None) -> tuple[object, ...]:
-    end = None if covered is None else (covered.generation, covered.to_ms, covered.facts_to, covered.settled_ms)
-    return counted.seq, counted.head, end
 
 
 def is_log_start_missing(last: Checkpoint | None, usable: Checkpoint | None, bounds: LogBounds) -> bool:

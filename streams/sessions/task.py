@@ -19,6 +19,7 @@ import structlog
 from dsl import RuleSet
 from streams.config.settings import Settings
 from streams.errors import StateError
+from streams.kafka.unreadable import UnreadableRange
 from streams.observe import metrics
 from streams.rules import registry
 from streams.rules.registry import RuleSets
@@ -158,6 +159,8 @@ class PartitionTask:
         partition = self.partition
         publishes = offset >= self.published_to
         is_new = offset >= partition.next_offset
+        if is_new:
+            message = partition.marked(message)
         self._generation_before, self._replay_before = self._generation, partition.clock.replay
         before_ms = partition.clock.now_ms
         late_count, stale_count = partition.late_count, partition.stale_count
@@ -182,6 +185,25 @@ class PartitionTask:
             metrics.LATE_TO_CLOCK.inc(partition.late_count - late_count)
             metrics.STALE_SECTIONS.inc(partition.stale_count - stale_count)
             metrics.TRACES_EVICTED.inc(partition.evicted_count - evicted_count)
+
+    def lose(self, lost: UnreadableRange) -> None:
+        """Pass over facts messages that no client can read: what they had is lost input of every source partition."""
+        partition = self.partition
+        if lost.to_offset <= partition.next_offset:
+            return
+        count = lost.to_offset - partition.next_offset
+        metrics.FACTS_LOST.inc(count)
+        log.error(
+            "facts messages cannot be read and are lost: traces of that time are undetermined where it matters",
+            partition=self.number,
+            offset=partition.next_offset,
+            to_offset=lost.to_offset,
+            error=lost.reason,
+            help="the evidence has the lost source records; to judge that time again, replay it with betrace replay",
+        )
+        for close in partition.lose(lost.to_offset):
+            rule_set = self.rule_set or min(partition.rules.rule_sets)
+            self._evaluate(close, self._rules(rule_set), publishes=partition.next_offset >= self.published_to)
 
     def required_checkpoints(self) -> frozenset[int]:
         """Return the facts partitions whose last checkpoints it requires, for `receive_checkpoints`."""

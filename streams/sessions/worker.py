@@ -233,9 +233,12 @@ class SessionsWorker:
         return True
 
     def _catch_up(self, task: PartitionTask, to_offset: int) -> None:
-        """Process the messages below `to_offset` with a reader of our own, because Faust does not deliver them."""
+        """Process the messages below `to_offset` with a reader of our own, because Faust does not deliver them.
+
+        What this reader cannot read either is lost.
+        """
         at = TopicPartition(self._settings.topic("facts"), task.number, task.partition.next_offset)
-        for message in reader.between(self._settings, at, to_offset, self._should_abort(task.number)):
+        for message in reader.between(self._settings, at, to_offset, self._should_abort(task.number), task.lose):
             task.process(message.offset() or 0, message.value() or b"")
 
     def _open(self, number: int) -> PartitionTask:

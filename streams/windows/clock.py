@@ -86,7 +86,7 @@ class Clock:
         """
         source = (section.topic, section.partition)
         progress = self.progress.get(source)
-        if self._is_stale(section, progress):
+        if self.is_stale(section):
             return SectionOrigin.STALE
         generation = self._generation_of(section)
         if generation < self.generation:
@@ -150,7 +150,9 @@ class Clock:
         """Return the source partition with the lowest watermark, or one without any; None when none is configured."""
         return min(self._expected(), key=self._watermark_order, default=None)
 
-    def _is_stale(self, section: Section, progress: SourceProgress | None) -> bool:
+    def is_stale(self, section: Section) -> bool:
+        """Return whether the section is of an ingest worker that was replaced long ago."""
+        progress = self.progress.get((section.topic, section.partition))
         if progress is not None:
             return (section.replay, section.epoch) < (progress.replay, progress.epoch)
         return any(section.replay < replay for replay in self._generations)

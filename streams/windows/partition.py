@@ -13,15 +13,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
+
 from streams.errors import StateError
 from streams.windows.chain import EndedChain
 from streams.windows.clock import Clock, SectionOrigin, Source
 from streams.windows.close import Close
+from streams.windows.lost_facts import LostFacts
 from streams.windows.positions import Position, ResumePoint, StoredProgress
 from streams.windows.reorder import Arrival
 from streams.windows.rule_times import RulesOf, RuleTimes
 from streams.windows.sessions import LostTime, Sessions
-from topics.records.facts import TICK_MS, TOUCH_BYTES, Entry, Facts, Section, touch_runs
+from topics.records.facts import TICK_MS, TOUCH_BYTES, VERSION, Entry, Facts, Section, touch_runs
 
 MAX_RESUME_POINTS = 64
 RECENT_RESUME_POINTS = 8
@@ -64,6 +67,7 @@ class Partition:
         self.late_count = self.stale_count = self.evicted_count = self.rules_changed_count = 0
         self.hourly_signals = position.resume_points[-1].hourly_signals
         self._rules_of = rules_of
+        self._lost_facts = LostFacts(point.facts_lost, out_of_order_ms=out_of_order_ms)
         self._out_of_order_ms = out_of_order_ms
         self._resume_points = list(position.resume_points)
         self._stored = position
@@ -110,6 +114,33 @@ class Partition:
         if clock_ms is not None and self.clock.generation >= self._stored.generation:
             yield from self.sessions.advance(clock_ms, offset)
             self._forget_lost(clock_ms)
+
+    def lose(self, to_offset: int) -> Iterator[Close]:
+        """Pass over the facts messages below `to_offset`, which cannot be read; yield what an eviction there closes.
+
+        What they had counts as lost input of every source partition, see `streams.windows.lost_facts`.
+        """
+        if to_offset <= self.next_offset:
+            return
+        for offset in range(self.next_offset, to_offset):
+            yield from self.apply(offset, Facts(VERSION, "", []))
+        self._lost_facts.note(self.clock)
+        # Of sources that are not known yet, the first facts may be lost.
+        self._log_start_missing |= self.clock.now_ms is None
+
+    def marked(self, facts: Facts) -> Facts:
+        """Return the next message, with what was lost before it."""
+        if not self._lost_facts.sources:
+            return facts
+        sections = [
+            self._lost_facts.marked(section, self.clock, has_open_loss=self._has_open_loss(section))
+            for section in facts.sections
+        ]
+        return msgspec.structs.replace(facts, sections=sections)
+
+    def _has_open_loss(self, section: Section) -> bool:
+        source = (section.topic, section.partition)
+        return any(lost.to_ms is None and (lost.topic, lost.partition) == source for lost in self.sessions.lost)
 
     def evict(self) -> None:
         """Schedule the removal of all chains and presences before the next message, because they exceed the disk limit.
@@ -165,6 +196,7 @@ class Partition:
                 self.rules.copy(),
                 self.hourly_signals,
                 self._log_start_missing,
+                sorted(self._lost_facts.sources),
             )
         )
 
@@ -205,7 +237,8 @@ class Partition:
             self.sessions.reset()
         self.sessions.lost = []
         self.rules = RuleTimes()
-        self._log_start_missing = False
+        # The first facts of the new generation may be among those that are lost.
+        self._log_start_missing = bool(self._lost_facts.sources)
         self._projected_with.clear()
         missing_until_ms = self.clock.missing_until_ms()
         if missing_until_ms is not None:

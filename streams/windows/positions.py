@@ -29,7 +29,8 @@ class ResumePoint(msgspec.Struct, frozen=True, array_like=True):
 
     `lost` lists the lost input that may affect an open chain, `rules` knows from when rules may judge, and
     `hourly_signals` counts the signals published in the hour so far, by rule. `log_start_missing`: earlier facts were
-    deleted, and not every source partition has sent a section since.
+    deleted, and not every source partition has sent a section since. `facts_lost` are the source partitions that have
+    sent no records since facts were lost (`streams.windows.lost_facts`).
     """
 
     facts_offset: int
@@ -40,6 +41,7 @@ class ResumePoint(msgspec.Struct, frozen=True, array_like=True):
     rules: RuleTimes
     hourly_signals: HourlySignals | None = None
     log_start_missing: bool = False
+    facts_lost: list[tuple[str, int]] = []
 
 
 class Position(msgspec.Struct, frozen=True, array_like=True):

@@ -25,7 +25,7 @@ from streams.archive.rows import RawRecord
 from streams.archive.store import Store
 from streams.archive.write import PartitionWriter
 from streams.config.units import rfc3339_ns
-from streams.kafka.reader import PARTITION_EOF
+from streams.kafka.clients import PARTITION_EOF
 from tests.support import bombs
 from tests.support.load import CORPUS
 from tests.support.waiting import next_line, wait_until

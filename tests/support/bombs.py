@@ -10,8 +10,8 @@ INFLATED_BYTES = 130_000_000
 """More than librdkafka's `receive.message.max.bytes`, to which it inflates."""
 
 
-def send(bootstrap: str, topic: str, partition: int = 0, *, count: int = 1) -> None:
-    """Writes one batch of `count` records, of a few KB with zstd."""
+def send(bootstrap: str, topic: str, partition: int = 0, *, count: int = 1, key: bytes | None = None) -> None:
+    """Writes one batch of `count` records, of a few KB with zstd; a compacted topic takes only records with a key."""
     producer = Producer(
         {
             "bootstrap.servers": bootstrap,
@@ -24,5 +24,5 @@ def send(bootstrap: str, topic: str, partition: int = 0, *, count: int = 1) -> N
         }
     )
     for _ in range(count):
-        producer.produce(topic, bytes(INFLATED_BYTES // count), partition=partition, on_delivery=must_arrive)
+        producer.produce(topic, bytes(INFLATED_BYTES // count), key, partition, on_delivery=must_arrive)
     producer.flush()

@@ -21,7 +21,7 @@ from streams.evidence.ledger import notes, storage, tree_head
 from streams.evidence.ledger import seal as seals
 from streams.evidence.ledger.notes import Verifier
 from streams.evidence.ledger.storage import Storage
-from streams.kafka.reader import PARTITION_EOF
+from streams.kafka.clients import PARTITION_EOF
 from streams.observe import metrics
 
 log = structlog.get_logger()

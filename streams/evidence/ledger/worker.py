@@ -28,7 +28,7 @@ from streams.evidence.ledger.notes import Signer
 from streams.evidence.ledger.publish import Publisher, check_published, last_published
 from streams.evidence.ledger.seal import LogState
 from streams.evidence.ledger.storage import Storage
-from streams.kafka.reader import PARTITION_EOF
+from streams.kafka.clients import PARTITION_EOF
 from streams.observe import metrics
 from streams.observe.health import Health
 from topics.cluster import admin as kafka

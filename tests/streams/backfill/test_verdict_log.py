@@ -17,7 +17,7 @@ from streams.backfill.waiting import Patience
 from streams.config.settings import Settings
 from streams.errors import StateError
 from streams.sessions.publish import FencedError, Publisher
-from tests.support import evidence
+from tests.support import bombs, evidence
 from topics import RULES, SIGNALS, VERDICTS
 from topics.cluster import admin
 from topics.records import verdicts
@@ -71,6 +71,19 @@ def test_earliest_time_counts(settings: Settings) -> None:
     assert {(0, F0): LiveStart(5_000, stated_ms)} == first == log.live
     clock_ms = evidence.START_MS + 3 * evidence.MINUTE_MS
     assert {0: clock_ms, 1: evidence.START_MS + 7 * evidence.MINUTE_MS} == log.clocks_ms
+
+
+def test_records_that_no_client_can_read_are_passed_over(settings: Settings) -> None:
+    """The log names their range, and has what was written before and after them."""
+    log, topic = of_log(settings), settings.topic("verdicts")
+    write(settings, listing(0, 0), listing(0, 1, JudgingRule("few", F0, "live", 5_000)))
+    bombs.send(settings.bootstrap, topic, count=3)
+    write(settings, evidence.counts(0, minute=7))
+
+    log.read(is_all=True)
+
+    assert [(topic, 0, 2, 5)] == [(*lost.source, lost.from_offset, lost.to_offset) for lost in log.lost]
+    assert ({0: evidence.START_MS + 7 * evidence.MINUTE_MS}, {(0, F0)}) == (log.clocks_ms, {*log.live})
 
 
 def test_backfill_is_known_by_its_markers(settings: Settings) -> None:

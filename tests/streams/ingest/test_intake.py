@@ -28,8 +28,8 @@ from streams.ingest.intake import CONSUME_BYTES, CONSUME_COUNTS, Intake
 from streams.ingest.loop import FLUSH_BYTES
 from streams.ingest.source import Projected, SourcePartition, StartPosition
 from streams.ingest.watermark import PartitionTime
+from streams.kafka.clients import PARTITION_EOF
 from streams.kafka.outbox import ANY_PARTITION, PRODUCER, Headers, Outbox
-from streams.kafka.reader import PARTITION_EOF
 from streams.observe import metrics
 from streams.observe.sampling import TRACES
 from streams.projection.budget import Budget

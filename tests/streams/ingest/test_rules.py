@@ -14,6 +14,7 @@ from streams.ingest import rules as watching
 from streams.ingest.rules import RulesWatch
 from streams.observe import metrics
 from streams.rules import registry
+from tests.support import bombs
 from tests.support.installation import installed
 from tests.support.waiting import wait_until
 from topics.cluster import admin
@@ -91,5 +92,21 @@ def test_set_that_cannot_be_read_leaves_the_one_before(settings: Settings) -> No
     assert looking.take_next() is None
     producer.produce(settings.topic("rules"), None, b"broken")
     producer.flush()
+    registry.push(settings, compiled(3), now_ms=3)
+    assert compiled(3).fingerprint == followed(looking).fingerprint
+
+
+def test_activation_that_no_client_can_read_leaves_the_set_in_use(settings: Settings) -> None:
+    """The activation before it may have been replaced there: ingest does not go back to it, and a metric says so."""
+    looking = RulesWatch(admin.connect(settings.client()), settings, compiled(2))
+    bombs.send(settings.bootstrap, settings.topic("rules"), key=ACTIVE_KEY)
+
+    def is_refused() -> bool:
+        looking.step()
+        return bool(next(iter(metrics.RULES_REFUSED.collect())).samples[0].value)
+
+    wait_until(is_refused, "the activation is refused")
+
+    assert looking.take_next() is None
     registry.push(settings, compiled(3), now_ms=3)
     assert compiled(3).fingerprint == followed(looking).fingerprint

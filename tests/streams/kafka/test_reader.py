@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
 
 from streams.config.settings import Settings
 from streams.errors import StateError
 from streams.kafka import reader
+from streams.kafka.unreadable import UnreadableRange
 from tests.support.installation import installed
+from topics.embedded import broker
 
 pytestmark = pytest.mark.broker
 
@@ -67,3 +70,28 @@ def test_no_broker_is_said(monkeypatch: pytest.MonkeyPatch, settings: Settings) 
 
     with pytest.raises(StateError, match="cannot be read"):
         list(reader.read(nobody, "betrace.rules"))
+
+
+def test_damaged_batches_are_lost_ranges(tmp_path: Path, fresh_prefix: str) -> None:
+    """Bytes that change on a broker's disk are noticed by the checksum, in the middle of a log and at its end."""
+    with broker.running(tmp_path / "kafka") as started:
+        settings = installed(started.bootstrap, fresh_prefix, tmp_path)
+        topic = settings.topic("facts")
+        for value in (b"before", b"damaged 1", b"between", b"damaged 2"):
+            write(settings, topic, value)
+    for segment in (tmp_path / "kafka").rglob(f"{topic}-0/*.log"):
+        segment.write_bytes(segment.read_bytes().replace(b"damaged", b"DAMAGED"))
+    with broker.running(tmp_path / "kafka") as started:
+        settings = replace(settings, bootstrap=started.bootstrap)
+        lost: list[UnreadableRange] = []
+        read = [message.value() for message in reader.read(settings, topic, lost.append)]
+        ranges = list[UnreadableRange]()
+        part = reader.between(settings, TopicPartition(topic, 0, 1), 4, lambda: False, ranges.append)
+        values = [message.value() for message in part]
+        with pytest.raises(StateError, match=r"facts\[0\] cannot be read from offset 1 to 2 .*Action: restore"):
+            list(reader.read(settings, topic))
+
+    assert [b"before", b"between"] == read
+    assert [b"between"] == values
+    for each in (lost, ranges):
+        assert [(1, 2), (3, 4)] == [(one.from_offset, one.to_offset) for one in each]

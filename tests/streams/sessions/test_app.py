@@ -18,6 +18,7 @@ from streams.rules.registry import RuleSets
 from streams.sessions import recovery
 from streams.sessions.app import SessionsApp, instance_id
 from streams.sessions.worker import Acknowledge, SessionsWorker
+from tests.support import bombs
 from tests.support.installation import installed
 from topics.records import facts
 
@@ -108,6 +109,18 @@ def test_message_that_is_no_facts_is_passed_over(settings: Settings, value: byte
         run(settings, worker(settings))
 
     assert 1 == metrics.FACTS_PASSED_OVER._value.get() - passed_over
+
+
+def test_batch_that_no_client_can_read_is_lost(settings: Settings) -> None:
+    """Faust passes over a batch that cannot be inflated, and the worker counts its messages as lost."""
+    lost = metrics.FACTS_LOST._value.get()
+    bombs.send(settings.bootstrap, settings.topic("facts"), count=3)
+    send(settings, facts.encode(facts.Facts(facts.VERSION + 1, "set", [])))
+
+    with pytest.raises(StateError, match="facts message 0/3 cannot be read"):
+        run(settings, worker(settings))
+
+    assert 3 == metrics.FACTS_LOST._value.get() - lost
 
 
 def test_end_does_not_cut_off_a_step(settings: Settings) -> None:

@@ -22,7 +22,8 @@ from streams.sessions.last_checkpoint import last_checkpoint
 from streams.sessions.publish import Publisher
 from streams.sessions.recovery import store_path
 from streams.sessions.worker import End
-from tests.support.driven import AUDITED, FAR_MS, FEW, A, B, C, Driven, compiled
+from tests.support import bombs
+from tests.support.driven import AUDITED, FAR_MS, FEW, A, B, C, Driven, chained, compiled
 from tests.support.installation import installed
 from tests.support.record import read_topic
 from tests.support.waiting import wait_until
@@ -354,6 +355,98 @@ def test_messages_that_are_no_facts_are_passed_over(settings: Settings, crash_at
     assert [(A.hex(), "broken", 1)] == driven.signals()
     covered = [record for record in driven.verdicts() if isinstance(record, Coverage)]
     assert 6 == covered[-1].facts_to
+
+
+@pytest.mark.parametrize("crash_at", [None, "before the loss is seen", "after it"])
+def test_facts_that_no_client_can_read_are_lost_input(settings: Settings, crash_at: str | None) -> None:
+    """A trace of the time of lost facts is undetermined, later ones are judged, and coverage has the lost range.
+
+    A worker that rebuilds its windows from the log says the same, wherever the crash was.
+    """
+    driven = Driven(settings)
+    driven.apply(10_000, driven.entry(100, "pii.access"))
+    driven.step()
+    bombs.send(settings.bootstrap, settings.topic("facts"))
+    following = driven.write(20_000, driven.entry(150, "pii.access", trace=B))
+    if crash_at == "before the loss is seen":
+        driven = again_without_disk(driven)
+    driven.deliver(following)
+    driven.step()
+    if crash_at == "after it":
+        driven = again_without_disk(driven)
+    driven.apply(FAR_MS, driven.entry(FAR_MS // 100, "pii.access", trace=C))
+    driven.apply(2 * FAR_MS)
+    driven.step()
+
+    assert [(A.hex(), "undetermined", 1), (B.hex(), "undetermined", 1), (C.hex(), "broken", 1)] == sorted(
+        driven.signals()
+    )
+    covered = [record for record in driven.verdicts() if isinstance(record, Coverage)]
+    assert {(1, 3)} == {lost for record in covered for source in record.sources for lost in source.lost}
+    assert 5 == covered[-1].facts_to
+
+
+@pytest.mark.parametrize("disk", ["a disk", "no disk"])
+def test_checkpoint_before_unreadable_records_is_the_last_one(settings: Settings, disk: str) -> None:
+    """The verdicts show that nothing was published after it: the worker continues from it, and nothing counts twice."""
+    driven = Driven(settings)
+    driven.apply(10_000, driven.entry(100, "pii.access"))
+    driven.apply(FAR_MS)
+    driven.step()
+    damage_checkpoints(settings)
+    driven = again_without_disk(driven) if disk == "no disk" else again_with_disk(driven)
+
+    driven.apply(FAR_MS, driven.entry(FAR_MS // 100, "pii.access", trace=B))
+    driven.apply(2 * FAR_MS)
+    driven.step()
+
+    assert [(A.hex(), "broken", 1), (B.hex(), "broken", 1)] == driven.signals()
+    assert {0} == {record.generation for record in driven.verdicts()}
+    chained(driven.verdicts())
+
+
+def test_lost_checkpoint_is_restored_from_the_store(settings: Settings) -> None:
+    """The verdicts show that a later checkpoint was published: what is left before the damage is not the last one."""
+    driven = Driven(settings)
+    driven.apply(10_000, driven.entry(100, "pii.access"))
+    driven.apply(FAR_MS)
+    driven.step()
+    earlier = last_checkpoint(settings, 0, lambda: False)
+    assert earlier is not None
+    driven.apply(FAR_MS, driven.entry(FAR_MS // 100, "pii.access", trace=B))
+    driven.apply(2 * FAR_MS)
+    driven.step()
+    producer = Producer({**settings.client()})
+    producer.produce(settings.topic("checkpoints"), checkpoints.encode(earlier), checkpoints.key(0), 0)
+    producer.flush()
+    damage_checkpoints(settings)
+    driven = again_with_disk(driven)
+
+    driven.apply(2 * FAR_MS, driven.entry(2 * FAR_MS // 100, "pii.access", trace=C))
+    driven.apply(3 * FAR_MS)
+    driven.step()
+
+    assert [(A.hex(), "broken", 1), (B.hex(), "broken", 1), (C.hex(), "broken", 1)] == driven.signals()
+    assert {0} == {record.generation for record in driven.verdicts()}
+    chained(driven.verdicts())
+
+
+def damage_checkpoints(settings: Settings) -> None:
+    """Add records that no client can read after the last checkpoint."""
+    bombs.send(settings.bootstrap, settings.topic("checkpoints"), key=checkpoints.key(0))
+
+
+def again_with_disk(driven: Driven) -> Driven:
+    """Another worker, after a crash."""
+    driven.crash()
+    return driven.again()
+
+
+def again_without_disk(driven: Driven) -> Driven:
+    """Another worker, after a crash in which the store was lost."""
+    driven.crash()
+    shutil.rmtree(store_path(driven.settings, 0))
+    return driven.again()
 
 
 def test_coverage_ends_with_an_orderly_end(settings: Settings) -> None:
