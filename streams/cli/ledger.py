@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 import structlog
 
-from streams.cli import options
+from streams.cli import commands, options
 from streams.cli.ending import report_totals
 from streams.cli.private import private_files
 from streams.config.security import Security
@@ -46,7 +46,9 @@ def _seconds(_: click.Context, __: click.Parameter, text: str) -> float:
         raise click.BadParameter(str(error)) from error
 
 
-@click.command("ledger", epilog="\b\nExample:\n  betrace ledger --evidence s3://audit/evidence --ledger-key ledger.key")
+@commands.command(
+    "ledger", epilog="\b\nExample:\n  betrace ledger --evidence s3://audit/evidence --ledger-key ledger.key"
+)
 @options.cluster
 @options.prefix
 @options.evidence

@@ -1,6 +1,7 @@
-"""Defines the options that several commands share, each with its environment variable.
+"""Defines the options that several commands share; each that is a setting is also an environment variable.
 
 They are decorators of a command; `setting` makes one more. An option of a single command is defined at that command.
+What one call asks for, such as a period or an output format, has no variable: it is not the same in every call.
 """
 
 from __future__ import annotations
@@ -86,9 +87,41 @@ def trace_id(_: click.Context, __: click.Parameter, text: str | None) -> str | N
 
 def moment(name: str, **attributes: Any) -> Callable[[_Command], _Command]:  # noqa: ANN401, as above
     """Return an option `--name` that takes a point in time and gives `name_ms`; None if it is not set."""
-    return setting(
-        name, name.removeprefix("--").replace("-", "_") + "_ms", callback=_moment, metavar="TIME", **attributes
+    parameter = name.removeprefix("--").replace("-", "_") + "_ms"
+    return click.option(name, parameter, callback=_moment, metavar="TIME", show_default=True, **attributes)
+
+
+def search_from(default: str, help_text: str) -> Callable[[_Command], _Command]:
+    """Return an option `--from` that takes a point in time or `latest`, given as the text `begin`."""
+    return click.option(
+        "--from", "begin", callback=_begin, metavar="TIME", default=default, show_default=True, help=help_text
     )
+
+
+def output_format(first: str, *others: str, help_text: str = "Output format.") -> Callable[[_Command], _Command]:
+    """Return the option `--format`, given as `form`; the first format is the default."""
+    return click.option(
+        "--format", "form", type=click.Choice([first, *others]), default=first, show_default=True, help=help_text
+    )
+
+
+html = click.option(
+    "--html", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write the page to this file."
+)
+
+
+def write_page(path: Path, text: str) -> None:
+    """Write the page of `--html`; raises `ConfigError`."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"the page cannot be written: {error}") from error
+
+
+def _begin(context: click.Context, parameter: click.Parameter, text: str) -> str:
+    if text != "latest":
+        _moment(context, parameter, text)
+    return text
 
 
 def _moment(_: click.Context, __: click.Parameter, text: str | None) -> int | None:

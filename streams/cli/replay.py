@@ -14,7 +14,7 @@ import click
 from confluent_kafka.admin import AdminClient
 
 from dsl import RuleSet, Verdict
-from streams.cli import options, replayed
+from streams.cli import commands, options, replayed
 from streams.cli.load import load
 from streams.cli.progress import Bar
 from streams.cli.replayed import View
@@ -39,14 +39,14 @@ HELP_KAFKA = "Give a later --from, keep source topics longer, or read an archive
 HELP_ARCHIVE = "Give a later --from, or restore the missing files"
 
 
-@click.command(
+@commands.command(
     "replay",
     epilog="\b\nExamples:\n  betrace replay --rules rules/ --from 30d --summary\n"
-    "  betrace replay --rules new.rules --from 7d --to 1d --who user.id --table\n"
+    "  betrace replay --rules new.rules --from 7d --to 1d --who user.id --format text\n"
     "  betrace replay --rules rules/ --from 1d --compare",
 )
 @options.setting("--rules", multiple=True, type=click.Path(), help="Rule files or directories; repeatable.")
-@options.setting("--rule", "only", multiple=True, metavar="ID", help="Judge only the rule with this id; repeatable.")
+@click.option("--rule", "only", multiple=True, metavar="ID", help="Judge only the rule with this id; repeatable.")
 @options.moment("--from", required=True, help="Start of the period.")
 @options.moment("--to", default="now", help="End of the period.")
 @options.cluster
@@ -74,7 +74,7 @@ HELP_ARCHIVE = "Give a later --from, or restore the missing files"
     help="Print what was added, dropped and kept compared with the published signals.",
 )
 @click.option("--who", metavar="ATTRIBUTE", help="Print who broke rules and when, grouped by this attribute.")
-@click.option("--table", is_flag=True, help="Print a table instead of JSON lines.")
+@options.output_format("json", "text", help_text="Output format: JSON lines, or a table.")
 def command(
     *,
     rules: tuple[str, ...],
@@ -91,7 +91,7 @@ def command(
     publish: bool,
     view: str | None,
     who: str | None,
-    table: bool,
+    form: str,
     gap: int,
     lateness: int,
     max_duration: int,
@@ -105,7 +105,7 @@ def command(
 ) -> None:
     """Judge rules on the traces of the past as live processing would have, and print the signals, one JSON line each.
 
-    TIME is RFC 3339, a duration ago such as 30d, earliest or now. A trace belongs to the period that contains its first
+    A trace belongs to the period that contains its first
     record. Windows must be the same as live: give the --gap, --lateness and --max-duration of betrace run. Commits no
     offsets, and publishes nothing without --publish.
     """
@@ -144,7 +144,7 @@ def command(
         now_ms = time.time_ns() // 1_000_000
         what = request.plan(now_ms)
         _report_lost(what, settings, HELP_KAFKA if archive is None else HELP_ARCHIVE)
-        views = list(_views(request, rule_ids, view, who, table=table, publish=publish))
+        views = list(_views(request, rule_ids, view, who, table=form == "text", publish=publish))
         job = Job(
             settings, dict(compiled.texts), rule_ids, what, archive, OutputOptions.all_of(each.output for each in views)
         )

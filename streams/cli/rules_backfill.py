@@ -22,7 +22,7 @@ from streams.backfill.plan import Backfill
 from streams.backfill.run import BackfillRun, Outcome, Publishers
 from streams.backfill.verdict_log import VerdictLog
 from streams.backfill.waiting import Patience
-from streams.cli import options
+from streams.cli import commands, options
 from streams.cli.progress import Bar
 from streams.config.security import Security
 from streams.config.settings import Settings
@@ -118,8 +118,12 @@ def backfill_options(command: Callable[..., None]) -> Callable[..., None]:
     return with_asked
 
 
-@click.command("backfill", epilog="\b\nExample:\n  betrace rules backfill --rule pii-is-audited --from 30d")
-@options.setting("--rule", "only", multiple=True, metavar="ID", help="Only the rule with this id; repeatable.")
+@commands.command(
+    "backfill",
+    short_help="Judge earlier traces by the active rules.",
+    epilog="\b\nExample:\n  betrace rules backfill --rule pii-is-audited --from 30d",
+)
+@click.option("--rule", "only", multiple=True, metavar="ID", help="Only the rule with this id; repeatable.")
 @options.by
 @options.gap
 @options.lateness

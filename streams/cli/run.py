@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient
 
 from dsl import RuleSet
 from streams import pipeline
-from streams.cli import options, run_stages, run_start
+from streams.cli import commands, options, run_stages, run_start
 from streams.cli.ending import report_totals
 from streams.cli.load import load
 from streams.cli.private import private_files
@@ -50,7 +50,7 @@ def _ends(_: click.Context, __: click.Parameter, text: str | None) -> Ends | Non
         raise click.BadParameter(str(error)) from error
 
 
-@click.command("run", epilog="\b\nExample:\n  betrace run --rules rules/ --bootstrap localhost:9092")
+@commands.command("run", epilog="\b\nExample:\n  betrace run --rules rules/ --bootstrap localhost:9092")
 @options.setting("--rules", multiple=True, type=click.Path(), help="Rule files or directories; repeatable.")
 @run_settings
 @options.setting("--push", "insists", is_flag=True, help="Push the rules even if that undoes a later push or rollback.")

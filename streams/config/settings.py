@@ -39,6 +39,8 @@ LEAST_DISK_BYTES = 1 << 20
 
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(ms|s|m|h|d)")
 
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -168,25 +170,28 @@ def size_bytes(text: str) -> int:
 
 
 def moment_ms(text: str, now_ms: int) -> int:
-    """Parse a point in time into Unix ms: RFC 3339, a duration ago, `earliest` or `now`.
+    """Parse a point in time into Unix ms: RFC 3339, a date (in UTC), a duration ago, `earliest` or `now`.
 
     Raises:
         ConfigError: it is none of these.
 
     >>> moment_ms("2026-01-05T12:00:00Z", 0), moment_ms("30d", 3_000_000_000), moment_ms("earliest", 7)
     (1767614400000, 408000000, 0)
+    >>> moment_ms("2026-01-05", 0)
+    1767571200000
     """
     if text in ("earliest", "now"):
         return now_ms if text == "now" else 0
     with suppress(ValueError):
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(f"{text}T00:00:00Z" if _DATE.fullmatch(text) else text)
         if moment.tzinfo is not None:
             return max(0, round(moment.timestamp() * 1000))
     try:
         return max(0, now_ms - milliseconds(text))
     except ConfigError as error:
         raise ConfigError(
-            f"{text!r} is not a time: write 2026-01-05T12:00:00Z, a duration ago such as 30d, earliest or now"
+            f"{text!r} is not a time: write 2026-01-05, 2026-01-05T12:00:00Z, a duration ago such as 30d, earliest "
+            "or now"
         ) from error
 
 
