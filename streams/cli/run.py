@@ -23,6 +23,7 @@ from streams.cli.ending import report_totals
 from streams.cli.load import load
 from streams.cli.private import private_files
 from streams.cli.run_settings import run_settings
+from streams.cli.show_settings import shown_on_request
 from streams.config.settings import Settings
 from streams.errors import ConfigError
 from streams.kafka import permissions
@@ -51,6 +52,7 @@ def _ends(_: click.Context, __: click.Parameter, text: str | None) -> Ends | Non
 
 
 @commands.command("run", epilog="\b\nExample:\n  betrace run --rules rules/ --bootstrap localhost:9092")
+@shown_on_request
 @options.setting("--rules", multiple=True, type=click.Path(), help="Rule files or directories; repeatable.")
 @run_settings
 @options.setting("--push", "insists", is_flag=True, help="Push the rules even if that undoes a later push or rollback.")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeAlias, cast
 
 from streams.config.security import NO_SECURITY, Security
+from streams.config.units import UNITS_BYTES, UNITS_MS
 from streams.decode.decoder import Format
 from streams.errors import ConfigError
 from streams.observe.logs import KAFKA_CLIENT
@@ -31,8 +32,6 @@ ADMIN: ClientSettings = {
 }
 """For an `AdminClient` that outlives a leader change."""
 
-_UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_UNITS_BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _SIZE = re.compile(r"([0-9]{1,15})(B|KiB|MiB|GiB)")
 LEAST_MEMORY_BYTES = 1 << 20
 LEAST_DISK_BYTES = 1 << 20
@@ -149,7 +148,7 @@ def milliseconds(text: str) -> int:
     parts = _DURATION.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise ConfigError(f"{text!r} is not a duration: write a number with a unit (ms, s, m, h, d), such as 30s")
-    return round(sum(float(number) * _UNITS_MS[unit] for number, unit in parts))
+    return round(sum(float(number) * UNITS_MS[unit] for number, unit in parts))
 
 
 def size_bytes(text: str) -> int:
@@ -166,7 +165,7 @@ def size_bytes(text: str) -> int:
         raise ConfigError(
             f"{text!r} is not a size: write a whole number with a unit (B, KiB, MiB, GiB), such as 512MiB"
         )
-    return int(match[1]) * _UNITS_BYTES[match[2]]
+    return int(match[1]) * UNITS_BYTES[match[2]]
 
 
 def moment_ms(text: str, now_ms: int) -> int:
