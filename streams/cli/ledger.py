@@ -15,8 +15,8 @@ import click
 import structlog
 
 from streams.cli import commands, options
-from streams.cli.ending import report_totals
 from streams.cli.private import private_files
+from streams.cli.reporting import report_totals, reporting
 from streams.config.security import Security
 from streams.config.settings import Settings, milliseconds
 from streams.errors import ConfigError
@@ -88,7 +88,12 @@ def command(
     worker = LedgerWorker(
         settings, LedgerSettings(store, signers_in(ledger_keys), seal_every, _trail_archiver(store)), state
     )
-    with stopping(worker.stop), health.serving(metrics_address, metrics_port, state):
+    reads = [settings.topic(name) for name in ("verdicts", "signals", "audit")]
+    with (
+        stopping(worker.stop),
+        health.serving(metrics_address, metrics_port, state),
+        reporting("ledger", state, reads),
+    ):
         try:
             worker.run()
         finally:
