@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 
 _NS = 1_000_000_000
@@ -57,6 +56,6 @@ def size_text(size_bytes: int) -> str:
     return _in_units(size_bytes, UNITS_BYTES)
 
 
-def _in_units(value: int, units: Mapping[str, int]) -> str:
+def _in_units(value: int, units: dict[str, int]) -> str:
     unit = next((name for name, size in reversed(units.items()) if value and value % size == 0), next(iter(units)))
     return f"{value // units[unit]}{unit}"

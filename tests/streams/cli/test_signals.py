@@ -169,7 +169,7 @@ def test_signals_are_shown_as_they_come(kafka: str, prefix: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["tail", "--from", "yesterday"], "'yesterday' is not a time: write 2026-01-05T12:00:00Z"),
+        (["tail", "--from", "yesterday"], "'yesterday' is not a time: write 2026-01-05, 2026-01-05T12:00:00Z"),
         (["tail", "--from", "2026-13-05T00:00:00Z"], "is not a time"),
         (["tail", "--trace", "abc"], "'abc' is not a trace id: give 32 hex characters"),
     ],
