@@ -21,7 +21,7 @@ State = Mapping[str, float | None]
 
 
 class ProgressLog:
-    """The progress of the named stages; `about` returns what the line of readiness says of the run.
+    """The progress of the named stages; `about` returns the fields of the line of readiness.
 
     `clock_s` is monotonic, `now_s` the wall clock.
     """
