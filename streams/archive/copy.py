@@ -30,6 +30,7 @@ from streams.config.settings import Settings
 from streams.errors import BetraceError, StateError
 from streams.kafka.clients import GROUP_CONSUMER, PARTITION_EOF
 from streams.kafka.unreadable import UnreadableTracker, seek
+from streams.observe.logs import OncePerMinute
 from streams.windows.clock import Source
 from topics.cluster import admin
 from topics.errors import TopicsError
@@ -74,6 +75,7 @@ class Copier:
     _sources: dict[Source, Progress] = field(default_factory=dict)
     _is_stopping: bool = False
     _obstacles: UnreadableTracker = field(init=False)
+    _repeated: OncePerMinute = field(default_factory=OncePerMinute)
 
     def __post_init__(self) -> None:
         self._obstacles = UnreadableTracker.of(self.settings)
@@ -206,7 +208,7 @@ class Copier:
                 action="check that the topic exists and still has what was not archived, then start again",
             )
         elif progress is None or not self._obstacles.note(_source(progress), progress.next_offset, error):
-            log.warning("kafka reported an error, reading continues", error=error.str())
+            self._repeated.warning("kafka reported an error, reading continues", error=error.str())
 
     def _pass_over(self, consumer: Consumer) -> None:
         """Leave a hole where records cannot be read: a cut ends before it, and the next one begins after it."""

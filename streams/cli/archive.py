@@ -10,7 +10,7 @@ import msgspec
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from streams.cli import options
+from streams.cli import commands, options
 from streams.config.security import Security
 from streams.config.settings import Settings
 from streams.config.units import rfc3339_ns
@@ -41,7 +41,7 @@ class Line(msgspec.Struct, frozen=True):
     unreadable: int
 
 
-@click.command(
+@commands.command(
     "archive",
     epilog="\b\nExamples:\n  betrace archive s3://bucket/archive\n"
     "  betrace archive /var/lib/betrace/archive --from 30d --until-idle",
@@ -79,8 +79,7 @@ def command(
     """Write the source topics to URL, a directory or any URL that fsspec supports: one file per hour and partition.
 
     Continues where the archive ends. Prints a JSON line per file. On SIGTERM it writes what it has read, then stops;
-    what it cannot write within 8 s (exit 137) the next start reads again. TIME is RFC 3339, a duration ago such as 30d,
-    earliest or now.
+    what it cannot write within 8 s (exit 137) the next start reads again.
     """
     try:
         from streams.archive.copy import Copier  # noqa: PLC0415, an extra

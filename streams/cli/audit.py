@@ -9,7 +9,6 @@ import csv
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import Enum
 from pathlib import Path
 from typing import TextIO
 
@@ -17,7 +16,7 @@ import click
 import msgspec
 import pyarrow.parquet as pq
 
-from streams.cli import audit_retention, audit_who, options
+from streams.cli import audit_retention, audit_who, commands, options
 from streams.cli.keys import key_files, verifiers
 from streams.errors import ConfigError
 from streams.evidence.audit import acts, archive, trail
@@ -34,14 +33,7 @@ FORMULA = (*"=+-@\t\r\n", *"\uff1d\uff0b\uff0d\uff20")
 """The first characters that make a spreadsheet take a text for a formula; the last four are full-width signs."""
 
 
-class Form(Enum):
-    """The output format of rows."""
-
-    CSV = "csv"
-    JSON = "json"
-
-
-@click.group("audit", epilog='\b\nExample:\n  betrace audit query evidence/ "SELECT count(*) FROM audit_spans"')
+@commands.group("audit", epilog='\b\nExample:\n  betrace audit query evidence/ "SELECT count(*) FROM audit_spans"')
 def command() -> None:
     """Query the audit trail, export it, and verify it."""
 
@@ -51,11 +43,13 @@ for each in (audit_retention.retain, audit_retention.hold, audit_retention.relea
     command.add_command(each)
 
 
-@command.command(epilog='\b\nExample:\n  betrace audit query evidence/ "SELECT name, timestamp FROM audit_spans"')
+@command.command(
+    short_help="Run an SQL SELECT on the audit trail.",
+    epilog='\b\nExample:\n  betrace audit query evidence/ "SELECT name, timestamp FROM audit_spans"',
+)
 @click.argument("evidence")
 @click.argument("sql")
-@click.option("--json", "form", flag_value=Form.JSON, type=Form, help="Print a JSON object per row.")
-@click.option("--csv", "form", flag_value=Form.CSV, type=Form, default=Form.CSV, help="Print CSV (the default).")
+@options.output_format("csv", "json", help_text="Output format; JSON is an object per row.")
 @click.option(
     "--timeout",
     "time_ms",
@@ -72,7 +66,7 @@ for each in (audit_retention.retain, audit_retention.hold, audit_retention.relea
     metavar="SIZE",
     help="Memory limit of the query.",
 )
-def query(evidence: str, sql: str, form: Form, time_ms: int, memory_bytes: int) -> None:
+def query(evidence: str, sql: str, form: str, time_ms: int, memory_bytes: int) -> None:
     """Run one SQL SELECT on the view audit_spans; it can read nothing but the trail.
 
     Columns: timestamp, received, trace_id, span_id, parent_span_id, name, service, kind, status, status_message,
@@ -83,10 +77,12 @@ def query(evidence: str, sql: str, form: Form, time_ms: int, memory_bytes: int) 
         trail.opened(open_storage(evidence), memory_bytes) as database,
         queries.run_query(database, sql, time_ms / 1000) as result,
     ):
-        (_write_csv if form is Form.CSV else _write_json)(result, sys.stdout)
+        (_write_csv if form == "csv" else _write_json)(result, sys.stdout)
 
 
-@command.command(epilog="\b\nExample:\n  betrace audit export evidence/ trail.parquet")
+@command.command(
+    short_help="Write the whole trail to a file.", epilog="\b\nExample:\n  betrace audit export evidence/ trail.parquet"
+)
 @click.argument("evidence")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def export(evidence: str, file: Path) -> None:
@@ -104,7 +100,10 @@ def export(evidence: str, file: Path) -> None:
         _EXPORTS[file.suffix](result, target)
 
 
-@command.command(epilog="\b\nExample:\n  betrace audit verify evidence/ --key ledger.pub")
+@command.command(
+    short_help="Verify the evidence and the trail's files.",
+    epilog="\b\nExample:\n  betrace audit verify evidence/ --key ledger.pub",
+)
 @click.argument("evidence")
 @key_files(required=True)
 def verify(evidence: str, keys: tuple[Path, ...]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from streams.cli import options
+from streams.cli import commands, options
 from streams.cli.keys import verifiers
 from streams.cli.ledger import signers_in
 from streams.errors import ConfigError
@@ -37,7 +37,10 @@ def _signed(command: Callable[..., Any]) -> Callable[..., Any]:
     return key(known(command))
 
 
-@click.command(epilog="\b\nExample:\n  betrace audit retain evidence/ --older-than 400d --ledger-key ledger.key")
+@commands.command(
+    short_help="Remove the trail's old files, except those under hold.",
+    epilog="\b\nExample:\n  betrace audit retain evidence/ --older-than 400d --ledger-key ledger.key",
+)
 @click.argument("evidence")
 @options.moment("--older-than", required=True, help="Remove what was sealed before this: a duration (400d), or a time.")
 @_signed
@@ -59,9 +62,12 @@ def retain(
         click.echo(f"{each.file}: kept by hold {number}")
 
 
-@click.command(epilog="\b\nExample:\n  betrace audit hold evidence/ --from 30d --reason 'case 4711' --ledger-key k")
+@commands.command(
+    short_help="Put a period under legal hold.",
+    epilog="\b\nExample:\n  betrace audit hold evidence/ --from 30d --reason 'case 4711' --ledger-key k",
+)
 @click.argument("evidence")
-@options.moment("--from", required=True, help="Start of the hold: a time, or a duration ago.")
+@options.moment("--from", required=True, help="Start of the hold.")
 @options.moment("--to", help="End of the hold, exclusive; now if omitted.")
 @click.option("--reason", required=True, help="Why, and who requested it.")
 @_signed
@@ -82,7 +88,9 @@ def hold(
     click.echo(str(acts.append(store, Hold(from_ms, end_ms, reason), now_ms, signers, done)))
 
 
-@click.command(epilog="\b\nExample:\n  betrace audit release evidence/ 0 --reason 'case 4711 is closed' --ledger-key k")
+@commands.command(
+    epilog="\b\nExample:\n  betrace audit release evidence/ 0 --reason 'case 4711 is closed' --ledger-key k"
+)
 @click.argument("evidence")
 @click.argument("number", type=int)
 @click.option("--reason", required=True, help="Why, and who decided it.")
@@ -95,7 +103,7 @@ def release(evidence: str, number: int, reason: str, ledger_keys: tuple[Path, ..
     acts.append(store, Release(number, reason), _now_ms(), signers, done)
 
 
-@click.command(epilog="\b\nExample:\n  betrace audit holds evidence/")
+@commands.command(epilog="\b\nExample:\n  betrace audit holds evidence/")
 @click.argument("evidence")
 def holds(evidence: str) -> None:
     """List the holds in force: number, period, reason."""

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from streams.cli import options
+from streams.cli import commands, options
 from streams.cli.signal_table import COLOURS, VERDICT_COLOURS
 from streams.config.units import iso_ms
 from streams.errors import ConfigError
@@ -26,12 +26,16 @@ from topics.times import rfc3339_clamped
 PIPED_COLUMNS = 180
 
 
-@click.command("who", epilog="\b\nExample:\n  betrace audit who evidence/ user.id=u-17 --from 7d --html u-17.html")
+@commands.command(
+    "who",
+    short_help="Show what an actor did.",
+    epilog="\b\nExample:\n  betrace audit who evidence/ user.id=u-17 --from 7d --html u-17.html",
+)
 @click.argument("evidence")
 @click.argument("actor", metavar="NAME=VALUE")
-@options.moment("--from", default="90d", help="Start of the period: a time, or a duration ago (90d).")
+@options.moment("--from", default="90d", help="Start of the period.")
 @options.moment("--to", help="End of the period, exclusive; now if omitted.")
-@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write the page to this file.")
+@options.html
 def command(evidence: str, actor: str, from_ms: int, to_ms: int | None, html: Path | None) -> None:
     """Show what an actor did, given by an attribute such as user.id=u-17: audit records, and signals with their traces.
 
@@ -45,7 +49,7 @@ def command(evidence: str, actor: str, from_ms: int, to_ms: int | None, html: Pa
         result = timeline(open_storage(evidence), Who(name, value), from_ms, end_ms)
         verify = f"betrace audit verify {shlex.quote(evidence)} --key ledger.pub"
         if html is not None:
-            html.write_text(page(actor, result, from_ms, end_ms, verify))
+            options.write_page(html, page(actor, result, from_ms, end_ms, verify))
     except OSError as error:
         raise ConfigError(str(error)) from error
     if result.moments:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from streams.cli import options
+from streams.cli import commands, options
 from streams.errors import ConfigError
 from topics.embedded import broker
 
@@ -31,14 +31,17 @@ _data_dir = options.setting(
 )
 
 
-@click.group("broker", epilog='\b\nExample:\n  export BETRACE_BOOTSTRAP="$(betrace broker start)"')
+@commands.group("broker", epilog='\b\nExample:\n  export BETRACE_BOOTSTRAP="$(betrace broker start)"')
 def command() -> None:
     """Start or stop a single-node Kafka on this machine, for demos and tests."""
 
 
-@command.command(epilog="\b\nExample:\n  betrace broker start --data-dir /tmp/kafka --port 9092")
+@command.command(
+    short_help="Start the broker and print its address.",
+    epilog="\b\nExample:\n  betrace broker start --data-dir /tmp/kafka --port 9092",
+)
 @_data_dir
-@options.setting("--port", type=click.IntRange(1, _MAX_PORT), help="Port to listen on; a free one if omitted.")
+@click.option("--port", type=click.IntRange(1, _MAX_PORT), help="Port to listen on; a free one if omitted.")
 def start(data_dir: Path, port: int | None) -> None:
     """Start the broker and print its address; it runs until `betrace broker stop`.
 

@@ -15,6 +15,7 @@ from dsl.compile.review import review
 from dsl.compile.write import rules_text
 from dsl.explain.explain import explain
 from dsl.show import render_json, render_text
+from streams.cli import commands, options
 from streams.errors import ConfigError
 from streams.projection.project import IDENTITY_ATTRIBUTES
 
@@ -22,11 +23,9 @@ EXIT_PROBLEMS = 2
 SHOWN_IDS = 10
 
 
-@click.command("check", epilog="\b\nExample:\n  betrace check rules/ --explain phi-access-is-audited")
+@commands.command("check", epilog="\b\nExample:\n  betrace check rules/ --explain phi-access-is-audited")
 @click.argument("rules", nargs=-1, required=True, type=click.Path())
-@click.option(
-    "--format", "form", type=click.Choice(["text", "json"]), default="text", help="Output format of problems."
-)
+@options.output_format("text", "json", help_text="Output format of problems.")
 @click.option("--print", "prints", is_flag=True, help="Print the rules in canonical form, as a YAML rule file.")
 @click.option("--explain", "rule_id", metavar="RULE", help="Explain in plain English what the rule with this id does.")
 def command(rules: tuple[str, ...], form: str, rule_id: str | None, *, prints: bool) -> None:

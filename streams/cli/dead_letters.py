@@ -13,7 +13,7 @@ import click
 import msgspec
 from confluent_kafka import Message
 
-from streams.cli import options
+from streams.cli import commands, options
 from streams.cli.ledger import read_text
 from streams.config.security import Security
 from streams.config.settings import Settings
@@ -41,7 +41,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     encryption: str | None
 
 
-@click.group("dead-letters", epilog="\b\nExample:\n  betrace dead-letters list --bootstrap localhost:9092")
+@commands.group("dead-letters", epilog="\b\nExample:\n  betrace dead-letters list --bootstrap localhost:9092")
 def command() -> None:
     """List the source records that could not be read, and decrypt them."""
     logs.configure()
@@ -63,7 +63,11 @@ def keygen(key: Path, pub: Path) -> None:
             raise ConfigError(f"no key was generated: {path}: {error.strerror}") from error
 
 
-@command.command("list", epilog="\b\nExample:\n  betrace dead-letters list --bootstrap localhost:9092")
+@command.command(
+    "list",
+    short_help="Print a JSON object per dead letter.",
+    epilog="\b\nExample:\n  betrace dead-letters list --bootstrap localhost:9092",
+)
 @options.cluster
 @options.prefix
 def list_letters(*, bootstrap: str, security: Security, prefix: str) -> None:
@@ -72,7 +76,10 @@ def list_letters(*, bootstrap: str, security: Security, prefix: str) -> None:
         click.echo(msgspec.json.encode(_letter(message)))
 
 
-@command.command(epilog="\b\nExample:\n  betrace dead-letters decrypt letters/ --key letters.key")
+@command.command(
+    short_help="Write the records of encrypted dead letters to files.",
+    epilog="\b\nExample:\n  betrace dead-letters decrypt letters/ --key letters.key",
+)
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--key", type=_FILE, required=True, help="File with the private key.")
 @options.cluster

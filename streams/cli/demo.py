@@ -22,7 +22,6 @@ from importlib import resources
 from pathlib import Path
 from types import FrameType
 
-import click
 import msgspec
 import structlog
 from confluent_kafka import Producer
@@ -31,7 +30,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from dsl import RuleSet
-from streams.cli import evidence_report, signals, waterfall_html
+from streams.cli import commands, evidence_report, options, signals, waterfall_html
 from streams.cli.load import load
 from streams.config.settings import Settings
 from streams.decode.decoder import decode
@@ -39,6 +38,7 @@ from streams.errors import StateError
 from streams.evidence.ledger.notes import Signer
 from streams.evidence.ledger.storage import open_storage
 from streams.evidence.ledger.worker import LedgerSettings, LedgerWorker
+from streams.evidence.report.page import page
 from streams.inspect import offline
 from streams.kafka import reader
 from streams.observe import logs
@@ -62,7 +62,7 @@ CAPTURED = {
 """The source topic of each capture."""
 
 
-@click.command("demo", epilog="\b\nExample:\n  betrace demo")
+@commands.command("demo", epilog="\b\nExample:\n  betrace demo")
 def command() -> None:
     """Play a recorded day of a shop and a hospital through Kafka, and show the signals.
 
@@ -183,7 +183,7 @@ class Demo:
         # A report covers whole minutes, and a demo may be shorter than one.
         end_ms = evidence_report.minute(time.time_ns() // 1_000_000) + verdicts.MINUTE_MS
         made = evidence_report.build(str(self._directory / "evidence"), self._begun_ms, end_ms, None)
-        (self._directory / "report.html").write_bytes(evidence_report.written(made, evidence_report.Form.HTML))
+        options.write_page(self._directory / "report.html", page(made))
 
     def write_page(self, shown: Digest) -> None:
         """Write the page of a signal, with the waterfall of its trace."""
@@ -249,7 +249,7 @@ def _table(rules: RuleSet, counts: dict[str, Counter[str]]) -> Table:
 def _next(directory: Path, shown: Digest, *, can_restart: bool) -> str:
     """Return what was written, and what to run next; in a container the topics disappear with it."""
     betrace, quoted_directory = _program(), shlex.quote(str(directory))
-    commands = [
+    next_lines = [
         f'export BETRACE_BOOTSTRAP="$({betrace} broker start --data-dir {quoted_directory}/kafka)"',
         f"{betrace} signals show {shown.uid}",
     ]
@@ -260,7 +260,7 @@ def _next(directory: Path, shown: Digest, *, can_restart: bool) -> str:
             "\nNothing is left running. To continue with the same topics:\n"
             if can_restart
             else "\nNothing is left running. To continue:\n",
-            *(f"  {each}" for each in (commands if can_restart else [])),
+            *(f"  {each}" for each in (next_lines if can_restart else [])),
             f"  {betrace} evidence verify {quoted_directory}/evidence --key {quoted_directory}/ledger.pub",
             *(
                 [f"\nTo stop that Kafka: {betrace} broker stop --data-dir {quoted_directory}/kafka"]

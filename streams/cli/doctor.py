@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from streams.cli import options
+from streams.cli import commands, options
 from streams.config.security import Security
 from streams.config.settings import Settings
 from streams.errors import StateError
@@ -17,10 +17,10 @@ from streams.inspect import doctor
 from streams.observe import logs
 
 
-@click.command("doctor", epilog="\b\nExample:\n  betrace doctor --bootstrap localhost:9092")
+@commands.command("doctor", epilog="\b\nExample:\n  betrace doctor --bootstrap localhost:9092")
 @options.cluster
 @options.prefix
-@options.setting("--repair", is_flag=True, help="Repair what can be repaired.")
+@click.option("--repair", is_flag=True, help="Repair what can be repaired.")
 def command(*, bootstrap: str, security: Security, prefix: str, repair: bool) -> None:
     """Print which rule sets and checkpoints on Kafka cannot be read, why, and what follows.
 

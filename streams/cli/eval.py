@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from dsl import Judgement, Verdict
+from streams.cli import commands
 from streams.cli.load import load
 from streams.config.units import rfc3339_ns
 from streams.inspect import offline, spans_file
@@ -42,7 +43,7 @@ class Line(msgspec.Struct, frozen=True):
     present: tuple[str, ...]
 
 
-@click.command("eval", epilog="\b\nExample:\n  betrace eval rules/ --spans spans.jsonl")
+@commands.command("eval", epilog="\b\nExample:\n  betrace eval rules/ --spans spans.jsonl")
 @click.argument("rules", nargs=-1, required=True, type=click.Path())
 @click.option(
     "--spans",

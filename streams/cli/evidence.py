@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from streams.cli import evidence_compare, evidence_push, evidence_report
+from streams.cli import commands, evidence_compare, evidence_push, evidence_report, options
 from streams.cli.keys import key_files, verifiers
 from streams.cli.ledger import read_text, signer_in
 from streams.config.units import iso_ms
@@ -33,7 +33,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """The output of `verify --json`; times are Unix milliseconds of record time, by facts partition."""
+    """The output of `verify --format json`; times are Unix milliseconds of record time, by facts partition."""
 
     findings: list[Finding]
     seals: int
@@ -45,7 +45,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     head_root: str | None
 
 
-@click.group("evidence", epilog="\b\nExample:\n  betrace evidence verify evidence/ --key ledger.pub")
+@commands.group("evidence", epilog="\b\nExample:\n  betrace evidence verify evidence/ --key ledger.pub")
 def command() -> None:
     """Generate the ledger's keys, verify its evidence, and report on it."""
 
@@ -93,12 +93,15 @@ def pubkey(key: Path) -> None:
     click.echo(signer_in(read_text(key), str(key)).verifier().encode())
 
 
-@command.command(epilog="\b\nExample:\n  betrace evidence verify s3://audit/evidence --key ledger.pub --head head.note")
+@command.command(
+    short_help="Find every change of the evidence, and every coverage gap.",
+    epilog="\b\nExample:\n  betrace evidence verify s3://audit/evidence --key ledger.pub --head head.note",
+)
 @click.argument("evidence")
 @key_files(required=True)
 @click.option("--head", "heads", multiple=True, type=_FILE, help="A tree head obtained elsewhere; repeatable.")
-@click.option("--json", is_flag=True, help="Print one JSON object.")
-def verify(evidence: str, keys: tuple[Path, ...], heads: tuple[Path, ...], *, json: bool) -> None:
+@options.output_format("text", "json", help_text="Output format; JSON is one object.")
+def verify(evidence: str, keys: tuple[Path, ...], heads: tuple[Path, ...], *, form: str) -> None:
     """Verify evidence: find every change, removal, insertion, reordering and truncation, and every coverage gap.
 
     EVIDENCE is the directory or URL that the ledger writes. Prints a line per finding, and exits with 1 if there is
@@ -111,15 +114,16 @@ def verify(evidence: str, keys: tuple[Path, ...], heads: tuple[Path, ...], *, js
     findings = []
     for finding in verification.findings():
         findings.append(finding)
-        if not json:
+        if form == "text":
             click.echo(finding.text())
-    click.echo(_json(verification, findings) if json else "\n".join(_summary(verification, findings, known)))
+    click.echo(_json(verification, findings) if form == "json" else "\n".join(_summary(verification, findings, known)))
     if findings:
         raise click.exceptions.Exit(FOUND)
 
 
 @command.command(
-    epilog="\b\nExample:\n  betrace evidence cosign evidence/ --key ledger.pub --witness w.key > head.note"
+    short_help="Verify evidence, and sign its tree head as a witness.",
+    epilog="\b\nExample:\n  betrace evidence cosign evidence/ --key ledger.pub --witness w.key > head.note",
 )
 @click.argument("evidence")
 @key_files(required=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from streams.cli import commands
 from streams.cli.keys import key_files, verifiers
 from streams.config.units import iso_ms
 from streams.evidence.ledger import compare
@@ -20,7 +21,9 @@ from streams.evidence.ledger.verify import Verification
 FOUND = 1
 
 
-@click.command("compare", epilog="\b\nExample:\n  betrace evidence compare evidence/ coverage.jsonl --key ledger.pub")
+@commands.command(
+    "compare", epilog="\b\nExample:\n  betrace evidence compare evidence/ coverage.jsonl --key ledger.pub"
+)
 @click.argument("evidence")
 @click.argument("other")
 @key_files(required=True)

@@ -12,21 +12,22 @@ from pathlib import Path
 import click
 import msgspec
 
-from streams.cli import options
+from streams.cli import commands, options
 from streams.cli.evidence_report import build
 from streams.cli.keys import key_files, verifiers
 from streams.errors import ConfigError
 from streams.evidence.report.push import DRATA_URL, VANTA_URL, Drata, Platform, Vanta, records
 
 
-@click.command(
+@commands.command(
     "push",
-    epilog="\b\nExample:\n  DRATA_API_KEY=… betrace evidence push evidence/ --to drata --connection 12 --resource 34",
+    short_help="Push the figures of a period to a compliance platform.",
+    epilog="\b\nExample:\n  betrace evidence push evidence/ --platform drata --connection 12 --resource 34",
 )
 @click.argument("evidence")
-@click.option("--to", "platform", type=click.Choice(["drata", "vanta"]), required=True, help="Compliance platform.")
-@options.moment("--from", default="90d", help="Start of the period: a time, or a duration ago (90d).")
-@options.moment("--until", help="End of the period, exclusive; by default the time up to which everything is judged.")
+@click.option("--platform", type=click.Choice(["drata", "vanta"]), required=True, help="Compliance platform.")
+@options.moment("--from", default="90d", help="Start of the period.")
+@options.moment("--to", help="End of the period, exclusive; by default the time up to which everything is judged.")
 @click.option("--control", help="Include only rules for this control, such as SOC2/CC6.1.")
 @key_files(required=False)
 @click.option("--connection", type=int, help="Drata: id of the custom connection.")
@@ -38,7 +39,7 @@ def command(
     evidence: str,
     platform: str,
     from_ms: int,
-    until_ms: int | None,
+    to_ms: int | None,
     control: str | None,
     keys: tuple[Path, ...],
     connection: int | None,
@@ -66,7 +67,7 @@ def command(
             raise click.UsageError("vanta needs --link, an address for each record")
         client = secret("VANTA_CLIENT_ID"), secret("VANTA_CLIENT_SECRET")
         target = Vanta(*client, resource, link, (url or VANTA_URL).rstrip("/"))
-    figures = records(build(evidence, from_ms, until_ms, control, verifiers(keys)))
+    figures = records(build(evidence, from_ms, to_ms, control, verifiers(keys)))
     if dry_run:
         for method, address, body in target.bodies(figures):
             click.echo(f"{method} {address}")

@@ -8,13 +8,12 @@ from __future__ import annotations
 import hashlib
 import shlex
 import time
-from collections.abc import Sequence
-from enum import Enum
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
 
-from streams.cli import options
+from streams.cli import commands, options
 from streams.cli.keys import key_files, verifiers
 from streams.errors import ConfigError
 from streams.evidence.ledger import notes, storage, tree_head
@@ -29,55 +28,42 @@ from streams.evidence.report.gathered import Gathered
 from streams.evidence.report.model import Evidence, Report, ReportRequest, Verified
 from streams.evidence.report.page import page
 from streams.evidence.report.report import report
+from streams.observe.terminal import printable
 from topics.records.verdicts import MINUTE_MS
 
 
-class Form(Enum):
-    """The output format."""
-
-    HTML = "html"
-    JSON = "json"
-    OSCAL = "oscal"
-
-
-@click.command(
-    "report", epilog="\b\nExample:\n  betrace evidence report evidence/ --from 90d --key ledger.pub --out r.html"
+@commands.command(
+    "report",
+    short_help="Report how controls operated in a period.",
+    epilog="\b\nExample:\n  betrace evidence report evidence/ --from 90d --key ledger.pub --html r.html",
 )
 @click.argument("evidence")
-@options.moment("--from", default="90d", help="Start of the period: a time, or a duration ago (90d).")
+@options.moment("--from", default="90d", help="Start of the period.")
 @options.moment("--to", help="End of the period, exclusive; by default the time up to which everything is judged.")
 @click.option("--control", help="Include only rules for this control, such as SOC2/CC6.1.")
 @key_files(required=False)
-@click.option("--json", "form", flag_value=Form.JSON, type=Form, help="Print JSON.")
-@click.option("--oscal", "form", flag_value=Form.OSCAL, type=Form, help="Print OSCAL assessment results.")
-@click.option(
-    "--html", "form", flag_value=Form.HTML, type=Form, default=Form.HTML, help="Print an HTML page (the default)."
-)
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file instead of stdout.")
+@options.output_format("text", "json", "oscal", help_text="What is printed: the statements, or the whole report.")
+@options.html
 def command(
     evidence: str,
     from_ms: int,
     to_ms: int | None,
     control: str | None,
     keys: tuple[Path, ...],
-    form: Form,
-    out: Path | None,
+    form: str,
+    html: Path | None,
 ) -> None:
     """Report how controls operated in a period, from the evidence in EVIDENCE.
 
-    The page is self-contained and can be printed. It makes a statement about the whole period only if all of it was
-    judged; otherwise its first page lists what was not. With --key the evidence is verified first, and changed evidence
-    is refused with exit 1; without it the page says in red that it was not verified. Periods are whole minutes.
+    Prints what the report states; --html writes it as a self-contained page that can be printed. It makes a statement
+    about the whole period only if all of it was judged; otherwise its first page lists what was not. With --key the
+    evidence is verified first, and changed evidence is refused with exit 1; without it the report says that it was not
+    verified. Periods are whole minutes.
     """
     made = build(evidence, from_ms, to_ms, control, verifiers(keys))
-    text = written(made, form)
-    if out is None:
-        click.echo(text, nl=False)
-    else:
-        try:
-            out.write_bytes(text)
-        except OSError as error:
-            raise ConfigError(f"{out} cannot be written: {error}") from error
+    if html is not None:
+        options.write_page(html, page(made))
+    click.echo(_PRINTED[form](made), nl=False)
 
 
 def build(location: str, from_ms: int, to_ms: int | None, control: str | None, keys: Sequence[Verifier] = ()) -> Report:
@@ -138,11 +124,20 @@ def _check_control(control: str, pushed: history.History) -> None:
         raise ConfigError(f"no rule names the control {control}; known controls are {', '.join(known) or 'none'}")
 
 
-def written(made: Report, form: Form) -> bytes:
-    """Return the report in the requested format."""
-    if form is Form.HTML:
-        return page(made).encode()
-    return model.encode(made) + b"\n" if form is Form.JSON else oscal.encode(made) + b"\n"
+def _text(made: Report) -> str:
+    """Return what the report states, about everything and about each rule, on a line each."""
+    verified = made.evidence.verified
+    checked = model.NOT_VERIFIED if verified is None else f"Verified with {', '.join(verified.keys)}."
+    about = f"{made.period}; control {made.control}" if made.control else made.period
+    rules = [f"{printable(rule.id)}: {printable(rule.statement)}" for rule in made.rules]
+    return "".join(f"{line}\n" for line in (about, checked, made.statement, *rules))
+
+
+_PRINTED: dict[str, Callable[[Report], str]] = {
+    "text": _text,
+    "json": lambda made: model.encode(made).decode() + "\n",
+    "oscal": lambda made: oscal.encode(made).decode() + "\n",
+}
 
 
 def read(store: Storage, location: str, gathered: Gathered, verified: Verified | None) -> Evidence:

@@ -13,7 +13,7 @@ import msgspec
 from confluent_kafka import Message
 
 from dsl import Span, Verdict
-from streams.cli import options
+from streams.cli import commands, options
 from streams.cli.load import load
 from streams.config.security import Security
 from streams.config.settings import Settings
@@ -41,7 +41,7 @@ class Atom(msgspec.Struct, frozen=True):
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One line of `--json`: what a rule saw."""
+    """One line of `--format json`: what a rule saw."""
 
     rule: str
     verdict: str
@@ -52,24 +52,17 @@ class Line(msgspec.Struct, frozen=True):
     no_signal: str | None
 
 
-@click.command("explain", epilog="\b\nExample:\n  betrace explain 4bf92f3577b34da6a3ce929d0e0e4736 --from 2h")
+@commands.command("explain", epilog="\b\nExample:\n  betrace explain 4bf92f3577b34da6a3ce929d0e0e4736 --from 2h")
 @click.argument("trace_id", callback=options.trace_id)
 @options.cluster
 @options.prefix
 @options.source_topics
 @options.setting("--rules", multiple=True, type=click.Path(), help="Use these rules instead of the active ones.")
-@options.setting(
-    "--encoding",
-    type=click.Choice([each.value for each in Format]),
-    default="auto",
-    help="The value given to betrace run.",
-)
+@options.encoding
 @options.gap
 @options.lateness
-@options.setting(
-    "--from", "begin", default="earliest", help="Start of the search: earliest, a duration ago (2h), or a time."
-)
-@options.setting("--json", is_flag=True, help="Print a JSON object for each rule.")
+@options.search_from("earliest", "Start of the search.")
+@options.output_format("text", "json", help_text="Output format; JSON is an object for each rule.")
 def command(
     *,
     trace_id: str,
@@ -82,7 +75,7 @@ def command(
     gap: int,
     lateness: int,
     begin: str,
-    json: bool,
+    form: str,
 ) -> None:
     """Print what each rule saw of the trace TRACE_ID: its verdict, and its parts with the spans that satisfy them.
 
@@ -114,7 +107,7 @@ def command(
         if rule.id not in signals
     }
     results = Published(signals, reasons)
-    for line in (_json(sight, results) for sight in sights) if json else _lines(read, sights, results):
+    for line in (_json(sight, results) for sight in sights) if form == "json" else _lines(read, sights, results):
         click.echo(line)
 
 

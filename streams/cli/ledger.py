@@ -14,9 +14,9 @@ from pathlib import Path
 import click
 import structlog
 
-from streams.cli import options
-from streams.cli.ending import report_totals
+from streams.cli import commands, options
 from streams.cli.private import private_files
+from streams.cli.reporting import report_totals, reporting
 from streams.config.security import Security
 from streams.config.settings import Settings, milliseconds
 from streams.errors import ConfigError
@@ -46,7 +46,9 @@ def _seconds(_: click.Context, __: click.Parameter, text: str) -> float:
         raise click.BadParameter(str(error)) from error
 
 
-@click.command("ledger", epilog="\b\nExample:\n  betrace ledger --evidence s3://audit/evidence --ledger-key ledger.key")
+@commands.command(
+    "ledger", epilog="\b\nExample:\n  betrace ledger --evidence s3://audit/evidence --ledger-key ledger.key"
+)
 @options.cluster
 @options.prefix
 @options.evidence
@@ -86,7 +88,12 @@ def command(
     worker = LedgerWorker(
         settings, LedgerSettings(store, signers_in(ledger_keys), seal_every, _trail_archiver(store)), state
     )
-    with stopping(worker.stop), health.serving(metrics_address, metrics_port, state):
+    reads = [settings.topic(name) for name in ("verdicts", "signals", "audit")]
+    with (
+        stopping(worker.stop),
+        health.serving(metrics_address, metrics_port, state),
+        reporting("ledger", state, reads),
+    ):
         try:
             worker.run()
         finally:

@@ -1,10 +1,12 @@
-"""Defines the options that several commands share, each with its environment variable.
+"""Defines the options that several commands share; each that is a setting is also an environment variable.
 
 They are decorators of a command; `setting` makes one more. An option of a single command is defined at that command.
+What one call asks for, such as a period or an output format, has no variable: it is not the same in every call.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from functools import wraps
@@ -14,11 +16,11 @@ from typing import Any, TypeVar
 import click
 
 from streams.config.security import PASSWORD_VARIABLE, Mechanism, Protocol, Security, read_password
-from streams.config.settings import milliseconds, moment_ms, size_bytes
+from streams.config.settings import Settings, milliseconds, moment_ms, size_bytes
+from streams.config.units import duration_text
 from streams.decode.decoder import Format
 from streams.errors import ConfigError
 from streams.projection.budget import FACTOR
-from streams.projection.project import IDENTITY_ATTRIBUTES
 from streams.projection.redact import KEY_VARIABLE
 from topics.records.signals import SignalFormat
 from topics.spec import Layout
@@ -49,6 +51,17 @@ def names(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
 def any_names(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
     """Return the names in a comma-separated list that may be empty."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def default_of(field: str) -> Any:  # noqa: ANN401, each field has its own type
+    """Return the default of a field of `Settings`, where the defaults of the options are defined."""
+    return next(each.default for each in dataclasses.fields(Settings) if each.name == field)
+
+
+def duration_setting(name: str, help_text: str) -> Callable[[_Command], _Command]:
+    """Return the option of a duration of `Settings`, with the default of its field."""
+    field = name.removeprefix("--").replace("-", "_") + "_ms"
+    return duration(name, duration_text(default_of(field)), help_text)
 
 
 def duration(name: str, default: str, help_text: str) -> Callable[[_Command], _Command]:
@@ -86,9 +99,41 @@ def trace_id(_: click.Context, __: click.Parameter, text: str | None) -> str | N
 
 def moment(name: str, **attributes: Any) -> Callable[[_Command], _Command]:  # noqa: ANN401, as above
     """Return an option `--name` that takes a point in time and gives `name_ms`; None if it is not set."""
-    return setting(
-        name, name.removeprefix("--").replace("-", "_") + "_ms", callback=_moment, metavar="TIME", **attributes
+    parameter = name.removeprefix("--").replace("-", "_") + "_ms"
+    return click.option(name, parameter, callback=_moment, metavar="TIME", show_default=True, **attributes)
+
+
+def search_from(default: str, help_text: str) -> Callable[[_Command], _Command]:
+    """Return an option `--from` that takes a point in time or `latest`, given as the text `begin`."""
+    return click.option(
+        "--from", "begin", callback=_begin, metavar="TIME", default=default, show_default=True, help=help_text
     )
+
+
+def output_format(first: str, *others: str, help_text: str = "Output format.") -> Callable[[_Command], _Command]:
+    """Return the option `--format`, given as `form`; the first format is the default."""
+    return click.option(
+        "--format", "form", type=click.Choice([first, *others]), default=first, show_default=True, help=help_text
+    )
+
+
+html = click.option(
+    "--html", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write the page to this file."
+)
+
+
+def write_page(path: Path, text: str) -> None:
+    """Write the page of `--html`; raises `ConfigError`."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"the page cannot be written: {error}") from error
+
+
+def _begin(context: click.Context, parameter: click.Parameter, text: str) -> str:
+    if text != "latest":
+        _moment(context, parameter, text)
+    return text
 
 
 def _moment(_: click.Context, __: click.Parameter, text: str | None) -> int | None:
@@ -98,17 +143,17 @@ def _moment(_: click.Context, __: click.Parameter, text: str | None) -> int | No
         raise click.BadParameter(str(error)) from error
 
 
-prefix = setting("--prefix", default="betrace.", help="Prefix of the names of BeTrace's own topics.")
+prefix = setting("--prefix", default=default_of("prefix"), help="Prefix of the names of BeTrace's own topics.")
 source_topics = setting(
     "--source-topics",
-    default="otlp_spans,otlp_logs",
+    default=",".join(default_of("source_topics")),
     callback=names,
     help="The topics that Collectors write, separated by commas.",
 )
 facts_partitions = setting(
     "--facts-partitions",
     type=click.IntRange(min=1),
-    default=12,
+    default=default_of("facts_partitions"),
     help="Partitions of the facts topic; cannot be changed later.",
 )
 replication = setting(
@@ -120,25 +165,29 @@ replication = setting(
 encoding = setting(
     "--encoding",
     type=click.Choice([each.value for each in Format]),
-    default="auto",
+    default=default_of("format").value,
     help="Encoding of source records.",
 )
-gap = duration("--gap", "30s", "A trace's window closes after this long without a record.")
-lateness = duration("--lateness", "10m", "How long after that a late span still amends the verdict.")
-max_duration = duration("--max-duration", "1h", "A window is closed after this long even if its trace continues.")
-max_clock_skew = duration(
-    "--max-clock-skew", "5s", "Accept producers' timestamps up to this far ahead of the local clock."
+gap = duration_setting("--gap", "A trace's window closes after this long without a record.")
+lateness = duration_setting("--lateness", "How long after that a late span still amends the verdict.")
+max_duration = duration_setting(
+    "--max-duration",
+    "A window is closed after this long even if its trace continues.",
 )
-out_of_order = duration("--out-of-order", "2s", "How far record times may go back within a source partition.")
+max_clock_skew = duration_setting(
+    "--max-clock-skew",
+    "Accept producers' timestamps up to this far ahead of the local clock.",
+)
+out_of_order = duration_setting("--out-of-order", "How far record times may go back within a source partition.")
 signal_format = setting(
     "--signal-format",
     type=click.Choice([each.value for each in SignalFormat]),
-    default="ocsf",
+    default=default_of("signal_format").value,
     help="Format of signals.",
 )
 identity = setting(
     "--identity",
-    default=",".join(IDENTITY_ATTRIBUTES),
+    default=",".join(default_of("identity")),
     callback=any_names,
     metavar="NAMES",
     help="Attributes that a signal shows even if no rule names them, separated by commas.",
@@ -146,7 +195,7 @@ identity = setting(
 record_budget = setting(
     "--record-budget",
     type=click.IntRange(min=FACTOR),
-    default=FACTOR,
+    default=default_of("record_budget"),
     help="Ingest writes at most this many times the size of a source record, or 64 KiB if that is more; then "
     "it truncates what signals show.",
 )

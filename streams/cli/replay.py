@@ -8,22 +8,19 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 import click
 from confluent_kafka.admin import AdminClient
 
 from dsl import RuleSet, Verdict
-from streams.cli import options, replayed
+from streams.cli import commands, options, replayed
 from streams.cli.load import load
+from streams.cli.made_settings import made_settings
 from streams.cli.progress import Bar
 from streams.cli.replayed import View
-from streams.config.security import Security
 from streams.config.settings import Settings
 from streams.config.units import iso_ms
-from streams.decode.decoder import Format
 from streams.errors import ConfigError
-from streams.projection.redact import Redaction, read_key, treatments
 from streams.replay import plan as planning
 from streams.replay.outcome import OutputOptions
 from streams.replay.plan import Period, Plan
@@ -31,7 +28,6 @@ from streams.replay.publish import Publishing
 from streams.replay.run import Replay, Result, Team
 from streams.replay.worker import Job, chosen
 from topics.cluster import admin
-from topics.records.signals import SignalFormat
 from topics.spec import Layout
 
 EXIT_BROKEN = 1
@@ -39,14 +35,14 @@ HELP_KAFKA = "Give a later --from, keep source topics longer, or read an archive
 HELP_ARCHIVE = "Give a later --from, or restore the missing files"
 
 
-@click.command(
+@commands.command(
     "replay",
     epilog="\b\nExamples:\n  betrace replay --rules rules/ --from 30d --summary\n"
-    "  betrace replay --rules new.rules --from 7d --to 1d --who user.id --table\n"
+    "  betrace replay --rules new.rules --from 7d --to 1d --who user.id --format text\n"
     "  betrace replay --rules rules/ --from 1d --compare",
 )
 @options.setting("--rules", multiple=True, type=click.Path(), help="Rule files or directories; repeatable.")
-@options.setting("--rule", "only", multiple=True, metavar="ID", help="Judge only the rule with this id; repeatable.")
+@click.option("--rule", "only", multiple=True, metavar="ID", help="Judge only the rule with this id; repeatable.")
 @options.moment("--from", required=True, help="Start of the period.")
 @options.moment("--to", default="now", help="End of the period.")
 @options.cluster
@@ -74,38 +70,25 @@ HELP_ARCHIVE = "Give a later --from, or restore the missing files"
     help="Print what was added, dropped and kept compared with the published signals.",
 )
 @click.option("--who", metavar="ATTRIBUTE", help="Print who broke rules and when, grouped by this attribute.")
-@click.option("--table", is_flag=True, help="Print a table instead of JSON lines.")
+@options.output_format("json", "text", help_text="Output format: JSON lines, or a table.")
+@made_settings
 def command(
     *,
     rules: tuple[str, ...],
     only: tuple[str, ...],
     from_ms: int,
     to_ms: int,
-    bootstrap: str,
-    security: Security,
-    prefix: str,
-    source_topics: tuple[str, ...],
+    settings: Settings,
     archive: str | None,
-    encoding: str,
     processes: int | None,
     publish: bool,
     view: str | None,
     who: str | None,
-    table: bool,
-    gap: int,
-    lateness: int,
-    max_duration: int,
-    out_of_order: int,
-    max_clock_skew: int,
-    signal_format: str,
-    record_budget: int,
-    identity: tuple[str, ...],
-    redact: str,
-    redact_key_file: Path | None,
+    form: str,
 ) -> None:
     """Judge rules on the traces of the past as live processing would have, and print the signals, one JSON line each.
 
-    TIME is RFC 3339, a duration ago such as 30d, earliest or now. A trace belongs to the period that contains its first
+    A trace belongs to the period that contains its first
     record. Windows must be the same as live: give the --gap, --lateness and --max-duration of betrace run. Commits no
     offsets, and publishes nothing without --publish.
     """
@@ -115,23 +98,6 @@ def command(
         raise click.UsageError(f"--who and --{view} exclude each other: give one of them")
     if from_ms >= to_ms:
         raise ConfigError(f"--from {iso_ms(from_ms)} is not before --to {iso_ms(to_ms)}")
-    settings = Settings(
-        bootstrap=bootstrap,
-        security=security,
-        state_dir=Path(),
-        source_topics=source_topics,
-        prefix=prefix,
-        format=Format(encoding),
-        gap_ms=gap,
-        lateness_ms=lateness,
-        max_duration_ms=max_duration,
-        out_of_order_ms=out_of_order,
-        max_clock_skew_ms=max_clock_skew,
-        record_budget=record_budget,
-        identity=identity,
-        redaction=Redaction(treatments(redact), read_key(redact_key_file)),
-        signal_format=SignalFormat(signal_format),
-    )
     compiled = load(rules)
     rule_ids = frozenset(only) or None
     request = ReplayRequest(
@@ -144,7 +110,7 @@ def command(
         now_ms = time.time_ns() // 1_000_000
         what = request.plan(now_ms)
         _report_lost(what, settings, HELP_KAFKA if archive is None else HELP_ARCHIVE)
-        views = list(_views(request, rule_ids, view, who, table=table, publish=publish))
+        views = list(_views(request, rule_ids, view, who, table=form == "text", publish=publish))
         job = Job(
             settings, dict(compiled.texts), rule_ids, what, archive, OutputOptions.all_of(each.output for each in views)
         )

@@ -10,7 +10,7 @@ import msgspec
 
 from dsl import RuleSet, library
 from dsl.library import LibraryRule
-from streams.cli import options, rules_backfill
+from streams.cli import commands, options, rules_backfill
 from streams.cli.load import load
 from streams.cli.rules_backfill import BackfillOptions
 from streams.cli.rules_diff import differences, fresh, judging_from
@@ -37,16 +37,7 @@ _HEAD = ("RULE", "SEVERITY", "CONTROLS", "TITLE")
 ACTIVE = "active"
 """Names the active set in place of a fingerprint."""
 
-_form = click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    envvar="BETRACE_FORMAT",
-    show_envvar=True,
-    show_default=True,
-    help="Output format of the list.",
-)
+_form = options.output_format("text", "json")
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -60,13 +51,17 @@ class Row(msgspec.Struct, frozen=True):
     tags: tuple[str, ...]
 
 
-@click.group("rules", epilog="\b\nExample:\n  betrace rules push rules/")
+@commands.group("rules", epilog="\b\nExample:\n  betrace rules push rules/")
 def command() -> None:
     """Push rule sets to Kafka, where every worker finds them, or start from the rules that come with BeTrace."""
     logs.configure()
 
 
-@command.command("push", epilog="\b\nExample:\n  betrace rules push rules/ --bootstrap localhost:9092")
+@command.command(
+    "push",
+    short_help="Make rule files or directories the active rule set.",
+    epilog="\b\nExample:\n  betrace rules push rules/ --bootstrap localhost:9092",
+)
 @click.argument("rules", nargs=-1, required=True, type=click.Path())
 @options.revision
 @options.by
@@ -74,9 +69,7 @@ def command() -> None:
 @options.lateness
 @options.cluster
 @options.prefix
-@options.setting(
-    "--backfill", is_flag=True, help="Then judge what began before with the new rules: see rules backfill."
-)
+@click.option("--backfill", is_flag=True, help="Then judge what began before with the new rules: see rules backfill.")
 @rules_backfill.backfill_options
 def push(*, rules: tuple[str, ...], revision: str | None, backfill: bool, backfill_options: BackfillOptions) -> None:
     """Make RULES, files or directories, the active rule set; a set with an error is rejected.
@@ -103,7 +96,11 @@ def push(*, rules: tuple[str, ...], revision: str | None, backfill: bool, backfi
 command.add_command(rules_backfill.command)
 
 
-@command.command("list", epilog="\b\nExample:\n  betrace rules list --bootstrap localhost:9092")
+@command.command(
+    "list",
+    short_help="List the rule sets on Kafka, the latest push first.",
+    epilog="\b\nExample:\n  betrace rules list --bootstrap localhost:9092",
+)
 @options.cluster
 @options.prefix
 @_form
@@ -127,7 +124,11 @@ def list_sets(bootstrap: str, security: Security, prefix: str, form: str) -> Non
         click.echo(line)
 
 
-@command.command("history", epilog="\b\nExample:\n  betrace rules history --bootstrap localhost:9092")
+@command.command(
+    "history",
+    short_help="List every push and rollback, the latest first.",
+    epilog="\b\nExample:\n  betrace rules history --bootstrap localhost:9092",
+)
 @options.cluster
 @options.prefix
 @_form
@@ -158,7 +159,11 @@ def show(name: str, bootstrap: str, security: Security, prefix: str) -> None:
         click.echo(f"// {path}\n\n{text.rstrip()}\n")
 
 
-@command.command("diff", epilog="\b\nExample:\n  betrace rules diff rules/ --bootstrap localhost:9092")
+@command.command(
+    "diff",
+    short_help="Print how two rule sets differ, rule by rule.",
+    epilog="\b\nExample:\n  betrace rules diff rules/ --bootstrap localhost:9092",
+)
 @click.argument("first", metavar="SET|PATH")
 @click.argument("second", metavar="[SET|PATH]", default=ACTIVE)
 @options.cluster
@@ -196,8 +201,8 @@ def rollback(name: str | None, by: str | None, bootstrap: str, security: Securit
 
 @command.command("library", epilog="\b\nExample:\n  betrace rules library --copy rules/ hipaa soc2")
 @click.argument("names", nargs=-1)
-@options.setting("--copy", type=click.Path(path_type=Path), help="Write the rules to this directory.")
-@options.setting("--force", is_flag=True, help="Overwrite existing files.")
+@click.option("--copy", type=click.Path(path_type=Path), help="Write the rules to this directory.")
+@click.option("--force", is_flag=True, help="Overwrite existing files.")
 @_form
 def show_library(names: tuple[str, ...], copy: Path | None, form: str, *, force: bool) -> None:
     """List the rules that come with BeTrace, or copy them.

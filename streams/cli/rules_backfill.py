@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import wraps
-from pathlib import Path
 
 import click
 from confluent_kafka import TopicPartition
@@ -22,15 +21,13 @@ from streams.backfill.plan import Backfill
 from streams.backfill.run import BackfillRun, Outcome, Publishers
 from streams.backfill.verdict_log import VerdictLog
 from streams.backfill.waiting import Patience
-from streams.cli import options
+from streams.cli import commands, options
+from streams.cli.made_settings import made_settings
 from streams.cli.progress import Bar
-from streams.config.security import Security
 from streams.config.settings import Settings
 from streams.config.units import iso_ms
-from streams.decode.decoder import Format
 from streams.errors import ConfigError, StateError
 from streams.kafka.unreadable import UnreadableRange
-from streams.projection.redact import Redaction, read_key, treatments
 from streams.replay import plan as replays
 from streams.replay.plan import Period, Plan
 from streams.replay.run import Team
@@ -40,7 +37,6 @@ from streams.rules import registry
 from streams.rules.history import Pushed
 from streams.rules.rules_topic import PUSH_HELP
 from topics.cluster import admin
-from topics.records.signals import SignalFormat
 
 MARGIN_MS = 600_000
 """How far the clocks of workers and brokers may differ."""
@@ -74,54 +70,23 @@ def backfill_options(command: Callable[..., None]) -> Callable[..., None]:
     @options.setting("--signals-per-hour", type=click.IntRange(min=1), help="Limit of new signals per rule.")
     @options.setting("--processes", type=click.IntRange(min=1), help="Number of processes; one per core if omitted.")
     @options.duration("--timeout", "10m", "Fail after this long without progress of any worker.")
+    @made_settings
     @wraps(command)
-    def with_asked(
-        from_ms: int,
-        source_topics: tuple[str, ...],
-        encoding: str,
-        max_duration: int,
-        out_of_order: int,
-        max_clock_skew: int,
-        signal_format: str,
-        identity: tuple[str, ...],
-        redact: str,
-        redact_key_file: Path | None,
-        signals_per_hour: int | None,
-        processes: int | None,
-        timeout: int,
-        bootstrap: str,
-        security: Security,
-        prefix: str,
-        gap: int,
-        lateness: int,
-        by: str | None,
-        **others: object,
+    def with_backfill_options(
+        *, settings: Settings, from_ms: int, processes: int | None, timeout: int, by: str | None, **others: object
     ) -> None:
-        settings = Settings(
-            bootstrap=bootstrap,
-            security=security,
-            prefix=prefix,
-            state_dir=Path(),
-            source_topics=source_topics,
-            format=Format(encoding),
-            gap_ms=gap,
-            lateness_ms=lateness,
-            max_duration_ms=max_duration,
-            out_of_order_ms=out_of_order,
-            max_clock_skew_ms=max_clock_skew,
-            identity=identity,
-            redaction=Redaction(treatments(redact), read_key(redact_key_file)),
-            signal_format=SignalFormat(signal_format),
-            signals_per_hour=signals_per_hour,
-        )
         count = processes or os.cpu_count() or 1
         command(backfill_options=BackfillOptions(settings, from_ms, by, count, timeout), **others)
 
-    return with_asked
+    return with_backfill_options
 
 
-@click.command("backfill", epilog="\b\nExample:\n  betrace rules backfill --rule pii-is-audited --from 30d")
-@options.setting("--rule", "only", multiple=True, metavar="ID", help="Only the rule with this id; repeatable.")
+@commands.command(
+    "backfill",
+    short_help="Judge earlier traces by the active rules.",
+    epilog="\b\nExample:\n  betrace rules backfill --rule pii-is-audited --from 30d",
+)
+@click.option("--rule", "only", multiple=True, metavar="ID", help="Only the rule with this id; repeatable.")
 @options.by
 @options.gap
 @options.lateness

@@ -18,11 +18,12 @@ from confluent_kafka.admin import AdminClient
 
 from dsl import RuleSet
 from streams import pipeline
-from streams.cli import options, run_stages, run_start
-from streams.cli.ending import report_totals
+from streams.cli import commands, options, run_stages, run_start
 from streams.cli.load import load
 from streams.cli.private import private_files
+from streams.cli.reporting import report_totals, reporting
 from streams.cli.run_settings import run_settings
+from streams.cli.show_settings import shown_on_request
 from streams.config.settings import Settings
 from streams.errors import ConfigError
 from streams.kafka import permissions
@@ -39,6 +40,8 @@ from topics.spec import Layout
 log = structlog.get_logger()
 
 
+SHOWN_RULES = 10
+"""The number of rules that the line of readiness names."""
 INGEST_GC_THRESHOLDS = (50_000, 20, 100)
 """Almost nothing in ingest is ever in a cycle, and Python's default frequency of collections costs throughput."""
 
@@ -50,7 +53,8 @@ def _ends(_: click.Context, __: click.Parameter, text: str | None) -> Ends | Non
         raise click.BadParameter(str(error)) from error
 
 
-@click.command("run", epilog="\b\nExample:\n  betrace run --rules rules/ --bootstrap localhost:9092")
+@commands.command("run", epilog="\b\nExample:\n  betrace run --rules rules/ --bootstrap localhost:9092")
+@shown_on_request
 @options.setting("--rules", multiple=True, type=click.Path(), help="Rule files or directories; repeatable.")
 @run_settings
 @options.setting("--push", "insists", is_flag=True, help="Push the rules even if that undoes a later push or rollback.")
@@ -151,10 +155,12 @@ def _run_role(role: str, settings: Settings, state: Health, ends: Ends | None) -
     # Objects made at start live on: searching them all for cycles again and again would pause the stage each time.
     gc.collect()
     gc.freeze()
-    if role == "ingest":
-        _run_ingest(settings, state)
-        return
+    reads = settings.source_topics if role == "ingest" else [settings.topic("facts")]
     with ExitStack() as held:
+        held.enter_context(reporting(role, state, reads))
+        if role == "ingest":
+            _run_ingest(settings, state)
+            return
         if not supervise.is_supervised():
             held.enter_context(locked(_locked_directory(settings)))
         held.callback(report_totals, role)
@@ -200,14 +206,27 @@ def _run_all(settings: Settings, layout: Layout, process_options: ProcessOptions
             insists=process_options.insists,
         )
         log.info("run", rules=len(active.rules), start=settings.start, source_topics=settings.source_topics)
-        return _run_stages(settings, process_options.workers, ends if process_options.until_idle else None, also, held)
+        until = ends if process_options.until_idle else None
+        enabled = [rule for rule in active.rules if rule.enabled]
+        about = {
+            "reads": settings.source_topics,
+            "rules": len(enabled),
+            "rule_ids": [rule.id for rule in enabled[:SHOWN_RULES]],
+            "rule_set": active.fingerprint,
+        }
+        return _run_stages(settings, process_options.workers, until, also, held, about)
 
 
 def _run_stages(
-    settings: Settings, workers: int, ends: Ends | None, also: Mapping[str, Sequence[str]], held: Sequence[int]
+    settings: Settings,
+    workers: int,
+    ends: Ends | None,
+    also: Mapping[str, Sequence[str]],
+    held: Sequence[int],
+    about: Mapping[str, object],
 ) -> int:
     until = None if ends is None else {str(number) for number in range(settings.facts_partitions)}
-    stages = supervise.Stages(run_stages.commands(settings, workers, ends) | {**also}, until, held)
+    stages = supervise.Stages(run_stages.commands(settings, workers, ends) | {**also}, until, held, about)
     with supervise.stopping_on_signals(stages):
         code = stages.wait()
     log.info("run ended", exit_code=code, **stages.totals)

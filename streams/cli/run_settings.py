@@ -13,15 +13,9 @@ from pathlib import Path
 import click
 
 from streams.cli import options
-from streams.cli.options import duration
-from streams.config.security import Security
-from streams.config.settings import Settings
-from streams.decode.decoder import Format
-from streams.errors import ConfigError
-from streams.projection.redact import Redaction, read_key, treatments
-from topics.records import sealed_box
-from topics.records.sealed_box import BoxError
-from topics.records.signals import SignalFormat
+from streams.cli.made_settings import made_settings
+from streams.cli.options import duration_setting
+from streams.config.units import duration_text, size_text
 from topics.spec import Layout
 
 DURATIONS = frozenset(
@@ -40,7 +34,7 @@ _OPTIONS = (
     options.setting(
         "--start",
         type=click.Choice(["earliest", "latest"]),
-        default="earliest",
+        default=options.default_of("start"),
         help="Where the first start begins reading.",
     ),
     options.encoding,
@@ -48,8 +42,9 @@ _OPTIONS = (
     options.lateness,
     options.max_duration,
     options.out_of_order,
-    duration(
-        "--idle-lag", "2s", "How far the clock of a source partition without records stays behind this machine's clock."
+    duration_setting(
+        "--idle-lag",
+        "How far the clock of a source partition without records stays behind this machine's clock.",
     ),
     options.setting(
         "--allow-create-time",
@@ -57,11 +52,11 @@ _OPTIONS = (
         help="Accept source topics whose records are stamped by producers, within bounds; otherwise they are refused.",
     ),
     options.max_clock_skew,
-    duration("--flush", "50ms", "How often ingest writes facts."),
-    duration("--step", "500ms", "How often sessions publishes signals and writes its state."),
+    duration_setting("--flush", "How often ingest writes facts."),
+    duration_setting("--step", "How often sessions publishes signals and writes its state."),
     options.setting(
         "--window-memory",
-        default="2GiB",
+        default=size_text(options.default_of("window_memory_bytes")),
         callback=options.as_size,
         metavar="SIZE",
         help="Memory for the windows of all facts partitions of a worker; windows beyond it are on disk.",
@@ -95,77 +90,24 @@ _OPTIONS = (
 )
 
 
-def _public_key(path: Path | None) -> bytes | None:
-    try:
-        return None if path is None else sealed_box.read_public_key(path.read_bytes())
-    except OSError as error:
-        raise ConfigError(f"--dead-letter-key {path} cannot be read: {error.strerror}") from error
-    except BoxError as error:
-        raise ConfigError(f"--dead-letter-key {path}: {error}") from error
+def as_text(name: str, value: object) -> str:
+    """Return the value of an option as one would type it."""
+    if isinstance(value, int) and name in DURATIONS:
+        return duration_text(value)
+    if isinstance(value, int) and name in SIZES:
+        return size_text(value)
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def run_settings(command: Callable[..., None]) -> Callable[..., None]:
     """Return the options that make `Settings` and a `Layout`, given to the command as `settings` and `layout`."""
 
     @wraps(command)
-    def with_settings(
-        *,
-        bootstrap: str,
-        security: Security,
-        layout: Layout,
-        start: str,
-        encoding: str,
-        gap: int,
-        lateness: int,
-        max_duration: int,
-        out_of_order: int,
-        idle_lag: int,
-        allow_create_time: bool,
-        max_clock_skew: int,
-        flush: int,
-        step: int,
-        window_memory: int,
-        window_disk: int | None,
-        state_dir: Path,
-        signal_format: str,
-        signals_per_hour: int | None,
-        record_budget: int,
-        identity: tuple[str, ...],
-        redact: str,
-        redact_key_file: Path | None,
-        dead_letter_key: Path | None,
-        **others: object,
-    ) -> None:
-        settings = Settings(
-            bootstrap=bootstrap,
-            security=security,
-            state_dir=state_dir,
-            source_topics=layout.source_topics,
-            prefix=layout.prefix,
-            facts_partitions=layout.facts_partitions,
-            start=start,
-            format=Format(encoding),
-            gap_ms=gap,
-            lateness_ms=lateness,
-            max_duration_ms=max_duration,
-            out_of_order_ms=out_of_order,
-            idle_lag_ms=idle_lag,
-            max_clock_skew_ms=max_clock_skew,
-            allow_create_time=allow_create_time,
-            flush_ms=flush,
-            step_ms=step,
-            window_memory_bytes=window_memory,
-            window_disk_bytes=window_disk,
-            identity=identity,
-            redaction=Redaction(treatments(redact), read_key(redact_key_file)),
-            signal_format=SignalFormat(signal_format),
-            signals_per_hour=signals_per_hour,
-            dead_letter_key=_public_key(dead_letter_key),
-            record_budget=record_budget,
-        )
-        command(settings=settings, layout=layout, **others)
+    def with_layout(layout: Layout, **given: object) -> None:
+        names = {"prefix": layout.prefix, "source_topics": layout.source_topics}
+        made_settings(command)(layout=layout, **given, **names, facts_partitions=layout.facts_partitions)
 
-    decorated: Callable[..., None] = with_settings
+    decorated: Callable[..., None] = with_layout
     for option in reversed(_OPTIONS):
         decorated = option(decorated)
     return options.cluster(options.layout(decorated))

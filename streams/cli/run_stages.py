@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from streams.cli import ledger
-from streams.cli.run_settings import DURATIONS, SIZES
+from streams.cli.run_settings import as_text
 from streams.config.settings import Settings
 from streams.sessions.worker import Ends
 
@@ -73,7 +73,7 @@ def _option(option: str, name: str, value: object) -> list[str]:
     """Return the arguments of one option; a flag is present or absent."""
     if isinstance(value, bool):
         return [option] if value else []
-    return [option, _text(name, value)]
+    return [option, as_text(name, value)]
 
 
 def _metrics_port(role: str, number: int = 1) -> list[str]:
@@ -100,11 +100,3 @@ NOT_PASSED = frozenset(
 _OF_EACH = frozenset({"metrics_port", "state_dir"})
 _NOT_OF = {"sessions": frozenset({"redact", "redact_key_file", "dead_letter_key"})}
 """Options that only another role uses, and that need keys."""
-
-
-def _text(name: str, value: object) -> str:
-    if name in DURATIONS:
-        return f"{value}ms"
-    if name in SIZES:
-        return f"{value}B"
-    return ",".join(value) if isinstance(value, tuple) else str(value)

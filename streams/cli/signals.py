@@ -15,7 +15,7 @@ import click
 from confluent_kafka import Message
 from rich.console import Console
 
-from streams.cli import options, signal_table, waterfall_html, waterfall_text
+from streams.cli import commands, options, signal_table, waterfall_html, waterfall_text
 from streams.cli.signal_table import Filter
 from streams.config.security import Security
 from streams.config.settings import Settings
@@ -30,56 +30,68 @@ from topics.signals.finding import SourceRange
 PIPED_COLUMNS = 180
 
 
-@click.group("signals", epilog="\b\nExample:\n  betrace signals tail --from 1h")
+@commands.group("signals", epilog="\b\nExample:\n  betrace signals tail --from 1h")
 def command() -> None:
     """Show signals: as they come, or one with its trace."""
     logs.configure()
 
 
-@command.command(epilog="\b\nExample:\n  betrace signals tail --from 1h --severity high --rule 'pci-*'")
+@command.command(
+    short_help="Show signals as they come.",
+    epilog="\b\nExample:\n  betrace signals tail --from 1h --severity high --rule 'pci-*'",
+)
 @options.cluster
 @options.prefix
-@options.setting("--from", "begin", default="latest", help="earliest, latest, a duration ago (2h), or a time.")
-@options.setting("--rule", multiple=True, help="Only rules whose id matches this pattern, such as 'pci-*'; repeatable.")
-@options.setting(
-    "--severity", type=click.Choice(SEVERITIES), default="info", help="Only signals of at least this severity."
+@options.search_from("latest", "Show signals published since then.")
+@options.moment("--to", help="End of the period, exclusive; implies --once.")
+@click.option("--rule", multiple=True, help="Only rules whose id matches this pattern, such as 'pci-*'; repeatable.")
+@click.option(
+    "--severity",
+    type=click.Choice(SEVERITIES),
+    default="info",
+    show_default=True,
+    help="Only signals of at least this severity.",
 )
-@options.setting("--trace", callback=options.trace_id, help="Only this trace.")
-@options.setting("--json", is_flag=True, help="Print the signals as published, one per line.")
-@options.setting("--once", is_flag=True, help="Print what the topic contains now, then exit.")
+@click.option("--trace", callback=options.trace_id, help="Only this trace.")
+@options.output_format("text", "json", help_text="Output format; JSON is the signals as published, one per line.")
+@click.option("--once", is_flag=True, help="Print what the topic contains now, then exit.")
 def tail(
     *,
     bootstrap: str,
     security: Security,
     prefix: str,
     begin: str,
+    to_ms: int | None,
     rule: tuple[str, ...],
     severity: str,
     trace: str | None,
-    json: bool,
+    form: str,
     once: bool,
 ) -> None:
     """Show signals as they come: on a terminal a table, in which an amended signal replaces the earlier revision."""
     settings = Settings(bootstrap=bootstrap, security=security, prefix=prefix, state_dir=Path())
     since = follow.since(begin, _now_ms())
-    messages = follow.follow(settings.reader(), settings.topic("signals"), since, until_end=once)
+    messages = follow.follow(settings.reader(), settings.topic("signals"), since, until_end=once or to_ms is not None)
     signal_filter = Filter(rule, severity, trace)
-    signals = ((message, signal) for message, signal in _signals(messages) if signal_filter.passes(signal))
-    if json:
+    signals = (
+        (message, signal) for message, signal in _signals(_before(messages, to_ms)) if signal_filter.passes(signal)
+    )
+    if form == "json":
         for message, _ in signals:
             click.echo(message.value() or b"")
     else:
         signal_table.show((signal for _, signal in signals), _console())
 
 
-@command.command(epilog="\b\nExample:\n  betrace signals show 8d59ea30-cada-5c5f-9adb-c188237550f0 --html signal.html")
+@command.command(
+    short_help="Show a signal and the waterfall of its trace.",
+    epilog="\b\nExample:\n  betrace signals show 8d59ea30-cada-5c5f-9adb-c188237550f0 --html signal.html",
+)
 @click.argument("uid")
 @options.cluster
 @options.prefix
-@options.setting(
-    "--from", "begin", default="earliest", help="Start of the search: earliest, a duration ago, or a time."
-)
-@options.setting("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write the page to this file.")
+@options.search_from("earliest", "Start of the search.")
+@options.html
 def show(*, uid: str, bootstrap: str, security: Security, prefix: str, begin: str, html: Path | None) -> None:
     """Show the signal UID and the waterfall of its trace, read from the source topics at the offsets it names.
 
@@ -92,7 +104,7 @@ def show(*, uid: str, bootstrap: str, security: Security, prefix: str, begin: st
         click.echo(text, err=True)
     waterfall_text.show(signal, rows, _console())
     if html is not None:
-        _write(html, waterfall_html.page(signal, rows, gone))
+        options.write_page(html, waterfall_html.page(signal, rows, gone))
 
 
 def trace_of(settings: Settings, signal: Digest) -> tuple[list[Row], list[str]]:
@@ -144,8 +156,6 @@ def _gone(source: SourceRange) -> str:
     )
 
 
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"the page cannot be written: {error}") from error
+def _before(messages: Iterator[Message], to_ms: int | None) -> Iterator[Message]:
+    """Yield the records with a time before `to_ms`."""
+    return (message for message in messages if to_ms is None or message.timestamp()[1] < to_ms)

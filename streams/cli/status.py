@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from streams.cli import options
+from streams.cli import commands, options
 from streams.cli.table import table
 from streams.config.security import Security
 from streams.config.settings import Settings
@@ -23,12 +23,12 @@ _SOURCES = ("SOURCE", "COMMITTED", "END", "LAG")
 NONE = "-"
 
 
-@click.command("status", epilog="\b\nExample:\n  betrace status --bootstrap localhost:9092")
+@commands.command("status", epilog="\b\nExample:\n  betrace status --bootstrap localhost:9092")
 @options.cluster
 @options.prefix
 @options.source_topics
-@options.setting("--json", is_flag=True, help="Print one JSON object.")
-def command(*, bootstrap: str, security: Security, prefix: str, source_topics: tuple[str, ...], json: bool) -> None:
+@options.output_format("text", "json", help_text="Output format; JSON is one object.")
+def command(*, bootstrap: str, security: Security, prefix: str, source_topics: tuple[str, ...], form: str) -> None:
     """Print whether workers run, from when rules judge, which partition holds the clock, the lag, and the rebuild.
 
     An idle, healthy installation has workers of both roles, no LAG of sources, no open windows, and a clock that was
@@ -41,7 +41,7 @@ def command(*, bootstrap: str, security: Security, prefix: str, source_topics: t
         bootstrap=bootstrap, security=security, prefix=prefix, source_topics=source_topics, state_dir=Path()
     )
     state = status.read_status(settings)
-    if json:
+    if form == "json":
         click.echo(msgspec.json.encode(state))
         return
     for line in lines(state, time.time_ns() // 1_000_000):

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from streams.cli import options
+from streams.cli import commands, options
 from streams.cli.table import table
 from streams.config.security import Security
 from streams.config.settings import ClientSettings, Settings
@@ -22,7 +22,7 @@ from topics.spec import DAY_MS, Layout
 _HEAD = ("TOPIC", "PARTITIONS", "REPLICATION", "CLEANUP", "RETENTION", "TIMESTAMPS")
 
 
-@click.group("topics", epilog="\b\nExample:\n  betrace topics create --bootstrap localhost:9092")
+@commands.group("topics", epilog="\b\nExample:\n  betrace topics create --bootstrap localhost:9092")
 def command() -> None:
     """Create BeTrace's topics, or describe them."""
 
@@ -50,14 +50,16 @@ def create(bootstrap: str, security: Security, layout: Layout, *, log_append_tim
         )
 
 
-@command.command(epilog="\b\nExample:\n  betrace topics describe --json")
-@options.setting("--json", is_flag=True, help="Print a JSON object for each topic.")
+@command.command(
+    short_help="Print the settings of each topic.", epilog="\b\nExample:\n  betrace topics describe --format json"
+)
+@options.output_format("text", "json", help_text="Output format; JSON is an object for each topic.")
 @options.cluster
 @options.layout
-def describe(bootstrap: str, security: Security, layout: Layout, *, json: bool) -> None:
+def describe(bootstrap: str, security: Security, layout: Layout, *, form: str) -> None:
     """Print the settings of each topic, one per line, in the order of the flow."""
     rows = admin.describe(admin.connect(_client(bootstrap, security)), layout)
-    for line in map(_json, rows) if json else table(_HEAD, map(_cells, rows)):
+    for line in map(_json, rows) if form == "json" else table(_HEAD, map(_cells, rows)):
         click.echo(line)
     _say(rows)
 

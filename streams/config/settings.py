@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeAlias, cast
 
 from streams.config.security import NO_SECURITY, Security
+from streams.config.units import UNITS_BYTES, UNITS_MS
 from streams.decode.decoder import Format
 from streams.errors import ConfigError
 from streams.observe.logs import KAFKA_CLIENT
@@ -31,13 +32,13 @@ ADMIN: ClientSettings = {
 }
 """For an `AdminClient` that outlives a leader change."""
 
-_UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_UNITS_BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _SIZE = re.compile(r"([0-9]{1,15})(B|KiB|MiB|GiB)")
 LEAST_MEMORY_BYTES = 1 << 20
 LEAST_DISK_BYTES = 1 << 20
 
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(ms|s|m|h|d)")
+
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,7 @@ def milliseconds(text: str) -> int:
     parts = _DURATION.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise ConfigError(f"{text!r} is not a duration: write a number with a unit (ms, s, m, h, d), such as 30s")
-    return round(sum(float(number) * _UNITS_MS[unit] for number, unit in parts))
+    return round(sum(float(number) * UNITS_MS[unit] for number, unit in parts))
 
 
 def size_bytes(text: str) -> int:
@@ -164,29 +165,32 @@ def size_bytes(text: str) -> int:
         raise ConfigError(
             f"{text!r} is not a size: write a whole number with a unit (B, KiB, MiB, GiB), such as 512MiB"
         )
-    return int(match[1]) * _UNITS_BYTES[match[2]]
+    return int(match[1]) * UNITS_BYTES[match[2]]
 
 
 def moment_ms(text: str, now_ms: int) -> int:
-    """Parse a point in time into Unix ms: RFC 3339, a duration ago, `earliest` or `now`.
+    """Parse a point in time into Unix ms: RFC 3339, a date (in UTC), a duration ago, `earliest` or `now`.
 
     Raises:
         ConfigError: it is none of these.
 
     >>> moment_ms("2026-01-05T12:00:00Z", 0), moment_ms("30d", 3_000_000_000), moment_ms("earliest", 7)
     (1767614400000, 408000000, 0)
+    >>> moment_ms("2026-01-05", 0)
+    1767571200000
     """
     if text in ("earliest", "now"):
         return now_ms if text == "now" else 0
     with suppress(ValueError):
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(f"{text}T00:00:00Z" if _DATE.fullmatch(text) else text)
         if moment.tzinfo is not None:
             return max(0, round(moment.timestamp() * 1000))
     try:
         return max(0, now_ms - milliseconds(text))
     except ConfigError as error:
         raise ConfigError(
-            f"{text!r} is not a time: write 2026-01-05T12:00:00Z, a duration ago such as 30d, earliest or now"
+            f"{text!r} is not a time: write 2026-01-05, 2026-01-05T12:00:00Z, a duration ago such as 30d, earliest "
+            "or now"
         ) from error
 
 

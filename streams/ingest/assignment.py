@@ -24,6 +24,7 @@ from streams.ingest.source import Log, SourcePartition, StartPosition, read_meta
 from streams.ingest.watermark import PartitionTime
 from streams.kafka import background
 from streams.observe import metrics
+from streams.observe.logs import OncePerMinute
 from topics.errors import AdminError
 
 log = structlog.get_logger()
@@ -50,6 +51,7 @@ class Assignment:
         self._topic_ids: set[str] = set()
         self._query: Future[GroupSnapshot] | None = None
         self._due_s = self._query_s = 0.0
+        self._repeated = OncePerMinute()
 
     def add(self, sources: Iterable[Source], known: Mapping[Source, Commit] | None = None) -> None:
         """Add partitions to read; `known` has where this worker stopped, which may not be committed yet."""
@@ -83,7 +85,7 @@ class Assignment:
             return self._on_snapshot(self._query, local_ms)
         if time.monotonic() - self._query_s > QUERY_TIMEOUT_S:
             # Every query in it has a time-out, so one that is still open was lost in the client.
-            log.warning("query for start positions timed out, retrying", waited_s=QUERY_TIMEOUT_S)
+            self._repeated.warning("query for start positions timed out, retrying", waited_s=QUERY_TIMEOUT_S)
             self._query = None
         return []
 
@@ -92,7 +94,7 @@ class Assignment:
         try:
             fetched = answer.result()
         except AdminError as error:
-            log.warning("query for start positions failed, retrying", error=str(error))
+            self._repeated.warning("query for start positions failed, retrying", error=str(error))
             self._due_s = time.monotonic() + RETRY_S
             return []
         if not self._is_written(fetched):

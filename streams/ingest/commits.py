@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import time
 
-import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from streams.observe import metrics
-
-log = structlog.get_logger()
+from streams.observe.logs import OncePerMinute
 
 POLL_S = 0.05
 
@@ -23,6 +21,7 @@ class Commits:
 
     def __init__(self) -> None:
         self._out = 0
+        self._repeated = OncePerMinute()
 
     def send(self, consumer: Consumer, offsets: list[TopicPartition]) -> None:
         """Send a commit, if there is anything to commit."""
@@ -31,7 +30,7 @@ class Commits:
         try:
             consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException as error:
-            _count(error.args[0])
+            self._count(error.args[0])
         else:
             self._out += 1
 
@@ -39,7 +38,7 @@ class Commits:
         """Take the answer to a commit; `error` is set when any part of it failed."""
         self._out -= 1
         if error is not None:
-            _count(error)
+            self._count(error)
 
     def wait(self, consumer: Consumer, timeout_s: float) -> None:
         """Wait for the answers, for a limited time; messages that the consumer returns meanwhile are discarded."""
@@ -47,7 +46,6 @@ class Commits:
         while self._out > 0 and time.monotonic() < deadline_s:
             consumer.consume(1, timeout=POLL_S)
 
-
-def _count(error: KafkaError) -> None:
-    metrics.COMMITS_FAILED.inc()
-    log.warning("offset commit failed", error=error.str())
+    def _count(self, error: KafkaError) -> None:
+        metrics.COMMITS_FAILED.inc()
+        self._repeated.warning("offset commit failed", error=error.str())

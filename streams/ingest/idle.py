@@ -11,17 +11,15 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-import structlog
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from streams.ingest.group import Source
 from streams.ingest.source import SourcePartition
 from streams.kafka import background
+from streams.observe.logs import OncePerMinute
 from topics.cluster import admin
 from topics.errors import AdminError
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +51,7 @@ class IdleTicks:
         self._client = client
         self._clock_ms = clock_ms
         self._query: Future[Ends] | None = None
+        self._repeated = OncePerMinute()
 
     def step(self, sources: Iterable[SourcePartition]) -> None:
         """Use the answer that has arrived."""
@@ -62,7 +61,7 @@ class IdleTicks:
         try:
             tick(sources, answer.result())
         except AdminError as error:
-            log.warning(
+            self._repeated.warning(
                 "query for the ends of the source topics failed, idle partitions hold the clock", error=str(error)
             )
 

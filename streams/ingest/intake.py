@@ -27,6 +27,7 @@ from streams.kafka.clients import PARTITION_EOF
 from streams.kafka.outbox import Outbox
 from streams.kafka.unreadable import UnreadableRange, UnreadableTracker
 from streams.observe import metrics
+from streams.observe.logs import OncePerMinute
 from streams.observe.sampling import SamplingWatch
 from streams.projection.audit_records import extract
 from streams.projection.budget import Budget, project
@@ -70,6 +71,7 @@ class Intake:
         self._sampling = SamplingWatch()
         self._unreadable = UnreadableTracker.of(settings)
         self._budget = Budget(settings.record_budget)
+        self._repeated = OncePerMinute()
         self._facts_bytes = 0
         self._pending: list[Message] = []
         self.read_count = 0
@@ -255,7 +257,7 @@ class Intake:
                 action="check that the topic exists and that this client may read it",
             )
         elif not self._may_be_unreadable(message, error):
-            log.warning("kafka client error, reading continues", error=error.str())
+            self._repeated.warning("kafka client error, reading continues", error=error.str())
 
     def _may_be_unreadable(self, message: Message, error: KafkaError) -> bool:
         """Return whether the record at the position of its partition may be unreadable."""

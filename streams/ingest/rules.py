@@ -19,6 +19,7 @@ from streams.config.settings import Settings
 from streams.errors import BetraceError
 from streams.kafka import background
 from streams.observe import metrics
+from streams.observe.logs import OncePerMinute
 from streams.rules import registry
 from topics.cluster import admin
 from topics.errors import TopicsError
@@ -48,6 +49,7 @@ class RulesWatch:
         self._query: Future[RulesSnapshot] | None = None
         self._end = -1
         self._due_s = 0.0
+        self._repeated = OncePerMinute()
         self._next: RuleSet | None = None
         _show(rules)
 
@@ -67,7 +69,7 @@ class RulesWatch:
         except (BetraceError, TopicsError) as error:
             self._due_s = time.monotonic() + RETRY_INTERVAL_S
             metrics.RULES_REFUSED.set(1)
-            log.warning("active rules cannot be read, keeping the rules in use", reason=str(error))
+            self._repeated.warning("active rules cannot be read, keeping the rules in use", reason=str(error))
 
     def take_next(self) -> RuleSet | None:
         """Return the set to switch to now, None when the active one is in use."""

@@ -10,15 +10,13 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 
-import structlog
 from confluent_kafka.admin import AdminClient
 
 from streams.errors import StateError
 from streams.kafka import background
+from streams.observe.logs import OncePerMinute
 from topics.cluster import admin
 from topics.errors import AdminError
-
-log = structlog.get_logger()
 
 QUERY_INTERVAL_S = 5.0
 RETRY_INTERVAL_S = 1.0
@@ -34,6 +32,7 @@ class TopicWatch:
         self._query: Future[dict[str, str]] | None = None
         self._due_s = 0.0
         self._misses = 0
+        self._repeated = OncePerMinute()
 
     def step(self, reading: Mapping[str, str]) -> set[str]:
         """Return the names of the topics whose id is not the one in `reading`.
@@ -51,7 +50,7 @@ class TopicWatch:
         try:
             return self._compare(answer.result(), reading)
         except AdminError as error:
-            log.warning("query for the source topics failed, retrying", error=str(error))
+            self._repeated.warning("query for the source topics failed, retrying", error=str(error))
             self._due_s = time.monotonic() + QUERY_INTERVAL_S
             return set()
 

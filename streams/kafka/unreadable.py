@@ -20,6 +20,7 @@ from streams.config.settings import Settings
 from streams.errors import NotDoneError
 from streams.kafka import background
 from streams.kafka.clients import GONE, PARTITION_EOF, unsubscribed
+from streams.observe.logs import OncePerMinute
 
 log = structlog.get_logger()
 
@@ -103,6 +104,7 @@ class UnreadableTracker:
     def __init__(self, find_end: Callable[[TopicPartition], int]) -> None:
         self._find_end = find_end
         self._suspects: dict[Partition, _Suspect] = {}
+        self._repeated = OncePerMinute()
 
     @classmethod
     def of(cls, settings: Settings) -> UnreadableTracker:
@@ -145,7 +147,9 @@ class UnreadableTracker:
             try:
                 end = suspect.probe.result()
             except (NotDoneError, KafkaException) as error:
-                log.warning("probe of unreadable records failed, retrying", topic=source[0], error=str(error))
+                self._repeated.warning(
+                    "probe of unreadable records failed, retrying", topic=source[0], error=str(error)
+                )
             else:
                 ranges.append(UnreadableRange(source, suspect.offset, end, suspect.reason))
         return ranges

@@ -1,7 +1,8 @@
 """Configures structured logs on stderr: lines for people on a terminal, JSON for machines.
 
 Log lines of libraries are sent the same way. A client that cannot reach its broker logs that many times a second: of
-lines of one kind the first is logged at once, then one a minute with the number of lines that were suppressed.
+lines of one kind the first is logged at once, then one a minute with the number of lines that were suppressed. So are
+BeTrace's own warnings that are repeated while brokers are away (`OncePerMinute.warning`).
 """
 
 from __future__ import annotations
@@ -47,6 +48,29 @@ def configure() -> None:
     )
 
 
+class OncePerMinute:
+    """Decides which lines of a kind are logged: the first at once, then one a minute; `clock_s` is monotonic."""
+
+    def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._clock_s = clock_s
+        self._left_out: dict[object, tuple[float, int]] = {}
+
+    def due(self, kind: object) -> dict[str, object] | None:
+        """Return the fields of a line to log now, with the number of lines left out; None to leave this one out."""
+        due_s, left_out = self._left_out.get(kind, (0.0, 0))
+        now_s = self._clock_s()
+        if now_s < due_s:
+            self._left_out[kind] = due_s, left_out + 1
+            return None
+        self._left_out[kind] = now_s + REPEAT_EVERY_S, 0
+        return {"left_out": left_out} if left_out else {}
+
+    def warning(self, event: str, **fields: object) -> None:
+        """Log a warning that is repeated while its cause lasts, such as brokers that are away."""
+        if (counted := self.due(event)) is not None:
+            structlog.get_logger().warning(event, **fields, **counted)
+
+
 class LibraryHandler(logging.Handler):
     """Logs the lines of libraries as structured events, each kind once a minute; `clock_s` is monotonic.
 
@@ -55,8 +79,7 @@ class LibraryHandler(logging.Handler):
 
     def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
-        self._clock_s = clock_s
-        self._left_out: dict[tuple[str, str], tuple[float, int]] = {}
+        self._lines = OncePerMinute(clock_s)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log the line, or count it."""
@@ -66,16 +89,9 @@ class LibraryHandler(logging.Handler):
             self.handleError(record)
 
     def _log(self, record: logging.LogRecord) -> None:
-        kind = _kind(record)
-        due_s, left_out = self._left_out.get(kind, (0.0, 0))
-        now_s = self._clock_s()
-        if now_s < due_s:
-            self._left_out[kind] = due_s, left_out + 1
+        if (counted := self._lines.due(_kind(record))) is None:
             return
-        self._left_out[kind] = now_s + REPEAT_EVERY_S, 0
-        fields: dict[str, object] = {"logger": record.name}
-        if left_out:
-            fields["left_out"] = left_out
+        fields: dict[str, object] = {"logger": record.name, **counted}
         if record.exc_info:
             fields["exc_info"] = record.exc_info
         # A broker that is down is an error to a client; BeTrace waits for it.

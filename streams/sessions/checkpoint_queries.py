@@ -12,15 +12,12 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Protocol
 
-import structlog
-
 from streams.config.settings import Settings
 from streams.errors import BetraceError
 from streams.kafka import background
+from streams.observe.logs import OncePerMinute
 from streams.sessions.last_checkpoint import search
 from topics.records.checkpoints import Checkpoint
-
-log = structlog.get_logger()
 
 QUERY_INTERVAL_S = 10.0
 """The time between two queries; what they ask for changes once an hour of record time."""
@@ -49,6 +46,7 @@ class CheckpointQueries:
         self._waiting: dict[CheckpointConsumer, Collection[int]] = {}
         self._next_s = 0.0
         self._is_closed = False
+        self._repeated = OncePerMinute()
 
     def poll(self, tasks: Iterable[CheckpointConsumer]) -> None:
         """Deliver the answer that has arrived, and start the next query when it is due."""
@@ -79,7 +77,9 @@ class CheckpointQueries:
         try:
             checkpoints = query.result()
         except BetraceError as error:
-            log.warning("checkpoints of other facts partitions could not be read, retrying later", reason=str(error))
+            self._repeated.warning(
+                "checkpoints of other facts partitions could not be read, retrying later", reason=str(error)
+            )
             return
         for each, numbers in self._waiting.items():
             # A task that was closed and reopened has not asked: what it knows is newer than this answer.

@@ -31,6 +31,7 @@ from streams.errors import NotDoneError
 from streams.kafka import reader
 from streams.observe import metrics, self_tracing
 from streams.observe.health import Health
+from streams.observe.logs import OncePerMinute
 from streams.rules import registry
 from streams.rules.registry import RuleSets
 from streams.sessions import recovery
@@ -97,6 +98,7 @@ class SessionsWorker:
         self._trimmed_to: dict[int, int] = {}
         self._trimmed_s = time.monotonic()
         self._stopped_s: float | None = None
+        self._repeated = OncePerMinute()
 
     def assign(self, numbers: Iterable[int]) -> None:
         """Add facts partitions that the group assigned to this worker."""
@@ -296,7 +298,7 @@ class SessionsWorker:
         try:
             ends = kafka.end_offsets(self._admin, partitions, timeout_s=QUERY_TIMEOUT_S)
         except AdminError as error:
-            log.warning("ends of silent facts partitions unknown, retrying later", reason=str(error))
+            self._repeated.warning("ends of silent facts partitions unknown, retrying later", reason=str(error))
             return
         for number in filter(self._may_open, silent):
             self._last_message_s[number] = now_s

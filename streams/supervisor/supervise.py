@@ -11,7 +11,7 @@ killed, so that the whole ends in time (`stopping`); the exit code is then `KILL
 something worse.
 
 A stage writes messages for the supervisor to stdout, one a line. The run is complete once every expected message has
-been sent by some stage. The last message of a stage is its totals.
+been sent by some stage. The last message of a stage is its totals; once it is ready, it reports its progress at times.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from contextlib import AbstractContextManager, suppress
 
 import structlog
 
+from streams.supervisor.progress import ProgressLog, State
 from streams.supervisor.stopping import KILLED, ORDERLY_S, stopping
 
 log = structlog.get_logger()
@@ -81,6 +82,9 @@ MAX_CRASHES = 6
 """The program ends after this many crashes in a row."""
 READ_BYTES = 1 << 16
 _TOTALS = "totals "
+_PROGRESS = "progress "
+_SENDING = threading.Lock()
+"""Keeps a message and its line ending together: a stage sends messages from more than one thread."""
 _ENDED_LATE = frozenset({-signal.SIGKILL, -signal.SIGALRM})
 """Exit codes of a stage that did not end in order: the supervisor killed it, or the kernel did at its deadline."""
 
@@ -101,7 +105,8 @@ def end_with_supervisor() -> None:
 
 def send(message: str) -> None:
     """Send a message to the supervisor; called in a stage."""
-    print(message, flush=True)  # noqa: T201, stdout is the pipe to the supervisor
+    with _SENDING:
+        print(message, flush=True)  # noqa: T201, stdout is the pipe to the supervisor
 
 
 def is_supervised() -> bool:
@@ -114,18 +119,28 @@ def send_totals(totals: Mapping[str, int]) -> None:
     send(_TOTALS + json.dumps(totals))
 
 
+def send_progress(state: State) -> None:
+    """Send the supervisor the progress of this stage; called in a stage that is ready."""
+    send(_PROGRESS + json.dumps(state))
+
+
 class Stages:
     """The running stages by name: `role-number`, or the role if it has only one process.
 
     They end when every message in `until` was received, or never if it is None. They inherit the file descriptors in
-    `held`. `totals` sums what they had counted when they ended in order.
+    `held`. `totals` sums what they had counted when they ended in order. `about` is logged when all are ready.
     """
 
     def __init__(
-        self, commands: Mapping[str, Sequence[str]], until: Collection[str] | None = None, held: Collection[int] = ()
+        self,
+        commands: Mapping[str, Sequence[str]],
+        until: Collection[str] | None = None,
+        held: Collection[int] = (),
+        about: Mapping[str, object] | None = None,
     ) -> None:
         self.totals: Counter[str] = Counter()
         self._stopping = False
+        self._progress = ProgressLog(commands, lambda: about or {})
         self._expected = None if until is None else set(until)
         self._stages = [_Stage(name, command, held) for name, command in commands.items()]
 
@@ -142,6 +157,7 @@ class Stages:
                     if code:
                         log.error("a stage ended, so all of them are stopped", stage=stage.name, exit_code=code)
                     return _worst([self._end(), _exit_code(code)])
+            self._progress.step()
             time.sleep(POLL_INTERVAL_S)
         return self._end()
 
@@ -150,6 +166,8 @@ class Stages:
         for message in messages:
             if message.startswith(_TOTALS):
                 self.totals.update(json.loads(message.removeprefix(_TOTALS)))
+            elif message.startswith(_PROGRESS):
+                self._progress.note(stage.name, json.loads(message.removeprefix(_PROGRESS)))
         if self._expected is not None:
             self._expected.difference_update(messages)
 

@@ -242,7 +242,7 @@ def assert_proven(site: Site, origin: str) -> None:
     site.audit("verify", str(site.evidence), "--key", str(site.key))
     begin_ms = min(each.settled_from_ms or 0 for each in site.markers())
     asked = ["--from", iso_ms(begin_ms), "--key", str(site.key)]
-    report = json.loads(site.audit("report", str(site.evidence), *asked, "--json"))
+    report = json.loads(site.audit("report", str(site.evidence), *asked, "--format", "json"))
     [rule] = [each for each in report["rules"] if each["id"] == "audited"]
     summary = ["--rules", str(site.program.rules), "--rule", "audited", "--summary"]
     period = ["--from", iso_ms(begin_ms), "--to", iso_ms(report["to_ms"])]
@@ -253,6 +253,8 @@ def assert_proven(site: Site, origin: str) -> None:
     assert rule["judged"]["times"] == [{"from_ms": begin_ms, "to_ms": report["to_ms"]}]
     [backfill] = rule["backfills"]
     assert (backfill["origin"], backfill["by"], backfill["undecodable"]) == (origin, "ann", 0)
-    page = site.audit("report", str(site.evidence), *asked)
+    html = site.evidence.parent / "report.html"
+    site.audit("report", str(site.evidence), *asked, "--html", str(html))
+    page = html.read_text()
     assert "judged by backfill on" in page
     assert "by ann; later spans" in page

@@ -84,7 +84,7 @@ class Site:
 
     def report(self) -> dict[str, Any]:
         """What the report says of the day."""
-        asked = ["--from", f"{2 * AGO_MS // 1000}s", "--to", "1s", "--json"]
+        asked = ["--from", f"{2 * AGO_MS // 1000}s", "--to", "1s", "--format", "json"]
         done = self.call("evidence", "report", str(self.root / "evidence"), *asked)
         assert done.returncode == 0, done.stderr
         found: dict[str, Any] = json.loads(done.stdout)
@@ -205,6 +205,6 @@ def only_not_proved(site: Site) -> None:
     findings = site.findings()
     assert findings
     assert all(": gap: " in each and "are not proved" in each for each in findings), findings
-    asked = ("--from", iso_ms(site.begun_ms + 10_000), "--to", iso_ms(site.begun_ms + 600_000), "--json")
+    asked = ("--from", iso_ms(site.begun_ms + 10_000), "--to", iso_ms(site.begun_ms + 600_000), "--format", "json")
     done = site.call("evidence", "report", str(site.root / "evidence"), *asked)
     assert not json.loads(done.stdout)["is_whole"]

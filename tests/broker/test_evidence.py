@@ -55,7 +55,7 @@ class Evidence:
 @pytest.fixture(scope="module")
 def report(evidence: Evidence) -> dict[str, Any]:
     """The report of the time since the first record, and a little before it."""
-    asked = ["--from", f"{2 * AGO_MS // 1000}s", "--to", "1s", "--json"]
+    asked = ["--from", f"{2 * AGO_MS // 1000}s", "--to", "1s", "--format", "json"]
     done = evidence.call("evidence", "report", str(evidence.directory), *asked)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)

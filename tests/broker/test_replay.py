@@ -250,7 +250,7 @@ def test_who_it_was(program: Program, start_ms: int) -> None:
     last = {each.uid: each.verdict for each in said(replay(program).lines)}
 
     groups = replay(program, "--who", "user.id")
-    table = replay(program, "--who", "user.id", "--table")
+    table = replay(program, "--who", "user.id", "--format", "text")
 
     assert sum(verdict == "broken" for verdict in last.values()) == sum(group["broken"] for group in groups.lines)
     assert all(group["broken"] == len(group["timeline"]) for group in groups.lines)
@@ -270,7 +270,7 @@ def test_table(program: Program, start_ms: int) -> None:
     spread(program, "unkeyed", start_ms, 1)
     lines = replay(program).lines
 
-    table, summary = replay(program, "--table"), replay(program, "--summary", "--table")
+    table, summary = replay(program, "--format", "text"), replay(program, "--summary", "--format", "text")
 
     head, *rows = table.stdout.splitlines()
     assert head.split() == ["WHEN", "JUDGED", "AT", "SEVERITY", "RULE", "VERDICT", "TRACE", "WHAT", "HAPPENED"]

@@ -144,7 +144,7 @@ def test_operator_sees_from_when_a_push_judges(program: Program) -> None:
         wait_until(lambda: listed(program)["second"] is not None, "the second rule judges from some moment on")
         from_ms = listed(program)["second"]
         said = json.loads(
-            cli(program, "status", "--source-topics", f"{program.spans_topic},{program.logs_topic}", "--json")
+            cli(program, "status", "--source-topics", f"{program.spans_topic},{program.logs_topic}", "--format", "json")
         )
         # The worker shows it after the step that writes it.
         wait_until(lambda: probed(port + 1)["judging"].keys() == {"first", "second"}, "sessions has seen the push")

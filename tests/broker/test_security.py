@@ -122,9 +122,22 @@ def test_stages_work_with_the_documented_acls(cluster: Cluster, tmp_path: Path) 
         wait_until(lambda: read_topic(cluster.open_bootstrap, "b.signals"), "there is a signal")
     signals = read_topic(cluster.open_bootstrap, "b.signals")
     looked = [
-        call(cluster, "reader", "status", "--prefix", "b.", "--source-topics", "b.otlp_spans", "--json"),
-        call(cluster, "reader", "signals", "tail", "--prefix", "b.", "--from", "earliest", "--once", "--json"),
-        call(cluster, "reader", "explain", "0a" * 16, "--prefix", "b.", "--source-topics", "b.otlp_spans", "--json"),
+        call(cluster, "reader", "status", "--prefix", "b.", "--source-topics", "b.otlp_spans", "--format", "json"),
+        call(
+            cluster, "reader", "signals", "tail", "--prefix", "b.", "--from", "earliest", "--once", "--format", "json"
+        ),
+        call(
+            cluster,
+            "reader",
+            "explain",
+            "0a" * 16,
+            "--prefix",
+            "b.",
+            "--source-topics",
+            "b.otlp_spans",
+            "--format",
+            "json",
+        ),
         call(cluster, "reader", "dead-letters", "list", "--prefix", "b."),
     ]
 
@@ -211,7 +224,7 @@ def test_mechanisms(cluster: Cluster, mechanism: str) -> None:
     """A password is shown by either mechanism."""
     user = secured.PLAIN_USER if mechanism == "PLAIN" else "setup"
 
-    ended = call(cluster, user, "topics", "describe", *layout_options(), "--json", mechanism=mechanism)
+    ended = call(cluster, user, "topics", "describe", *layout_options(), "--format", "json", mechanism=mechanism)
 
     assert 0 == ended.returncode, ended.stderr
     assert {True} == {json.loads(line)["present"] for line in ended.stdout.splitlines()}

@@ -88,7 +88,7 @@ def test_tools_go_on(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
     producer.flush()
 
     shown = call(settings, "signals", "show", written.key.decode())
-    tailed = call(settings, "signals", "tail", "--from", "earliest", "--once", "--json")
+    tailed = call(settings, "signals", "tail", "--from", "earliest", "--once", "--format", "json")
     explained = call(settings, "explain", f"{1:032x}", "--source-topics", spans)
     letters = call(settings, "dead-letters", "list")
 

@@ -8,5 +8,5 @@ from streams.cli import run
 
 
 def options() -> list[click.Option]:
-    """Returns the options of `betrace run` that an operator may see."""
-    return [each for each in run.command.params if isinstance(each, click.Option) and not each.hidden]
+    """Returns the settings of `betrace run`: the options that an operator may see, and that have a variable."""
+    return [each for each in run.command.params if isinstance(each, click.Option) and each.envvar and not each.hidden]

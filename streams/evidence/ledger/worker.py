@@ -31,6 +31,7 @@ from streams.evidence.ledger.storage import Storage
 from streams.kafka.clients import PARTITION_EOF
 from streams.observe import metrics
 from streams.observe.health import Health
+from streams.observe.logs import OncePerMinute
 from topics.cluster import admin as kafka
 
 log = structlog.get_logger()
@@ -100,6 +101,7 @@ class LedgerWorker:
         self._publisher.catch_up(ledger_settings.store, self._ledger.number, published)
         self._consumer = self._reading()
         self._at_end: set[LogKey] = set()
+        self._repeated = OncePerMinute()
         self._stopping = False
 
     def stop(self) -> None:
@@ -156,7 +158,7 @@ class LedgerWorker:
             elif error.fatal() or error.code() in _REFUSED:
                 raise _unreadable(message.topic() or "", error.str())
             else:
-                log.warning("kafka reported an error, reading continues", error=error.str())
+                self._repeated.warning("kafka reported an error, reading continues", error=error.str())
 
     def _seal(self) -> None:
         """Make, store and publish the next seal; the numbers are those of the module's docstring."""

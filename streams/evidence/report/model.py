@@ -1,4 +1,4 @@
-"""Defines a report as data; its JSON is the output of `betrace evidence report --json`.
+"""Defines a report as data; its JSON is the output of `betrace evidence report --format json`.
 
 Times are Unix milliseconds of record time, `to_ms` always excluded; days are in UTC. `None` means unknown.
 """

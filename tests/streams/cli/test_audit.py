@@ -60,7 +60,7 @@ def test_who_changed_roles(root: Path) -> None:
 
 def test_rows_as_json(root: Path) -> None:
     """JSON output has an object per row, with maps as objects."""
-    done = call("query", root, "FROM audit_spans ORDER BY seal LIMIT 1", "--json")
+    done = call("query", root, "FROM audit_spans ORDER BY seal LIMIT 1", "--format", "json")
 
     [row] = map(json.loads, done.stdout.splitlines())
     assert ("login", "otlp_spans/0/1/0/0") == (row["attributes"]["audit.action"], row["source"])
@@ -191,12 +191,12 @@ def test_a_cell_is_no_formula(hostile: Path, tmp_path: Path) -> None:
     assert {row["name"] for row in rows} <= {*exported}
 
 
-@pytest.mark.parametrize("form", ["--csv", "--json"])
+@pytest.mark.parametrize("form", ["csv", "json"])
 def test_a_terminal_is_not_steered(hostile: Path, form: str) -> None:
     """No control character in a span's name reaches the terminal."""
     sql = "SELECT name FROM audit_spans"
 
-    shown = on_terminal(sys.executable, "-m", "streams.cli", "audit", "query", str(hostile), sql, form)
+    shown = on_terminal(sys.executable, "-m", "streams.cli", "audit", "query", str(hostile), sql, "--format", form)
 
     assert "plain" in shown
     assert not {"\x1b", "\x9b", "\x07", "\u202e"} & {*shown}

@@ -55,7 +55,7 @@ class Played:
 
     def commands(self) -> list[str]:
         """Returns the commands that it suggests next."""
-        return [line.strip() for line in self.said.partition("Next")[2].splitlines() if line.startswith("  ")]
+        return [line.strip() for line in self.said.partition("To continue")[2].splitlines() if line.startswith("  ")]
 
     def shown(self) -> list[str]:
         """Returns the uids of the signals that it shows."""

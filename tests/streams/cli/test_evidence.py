@@ -116,7 +116,7 @@ def test_json_says_the_same(root: Path, key: Path) -> None:
     path.unlink()
     path.write_bytes(content[:-1])
 
-    done = call("verify", root, "--key", key, "--json")
+    done = call("verify", root, "--key", key, "--format", "json")
 
     said = json.loads(done.stdout)
     assert done.exit_code == 1
@@ -191,7 +191,7 @@ def test_the_private_key_is_never_shown(root: Path, tmp_path: Path) -> None:
     assert evidence.SIGNER.encode()[-20:] not in done.output
 
 
-REPORT = ("--from", "2026-01-01T00:00:00Z", "--json")
+REPORT = ("--from", "2026-01-01T00:00:00Z", "--format", "json")
 
 
 @pytest.fixture
@@ -212,36 +212,50 @@ def forge(root: Path) -> None:
 
 def test_a_report_of_verified_evidence_says_so(quarter: Path, key: Path) -> None:
     """With the public key the evidence is verified first; the page and the JSON name the key and the head."""
-    made, shown = call("report", quarter, "--key", key, *REPORT), call("report", quarter, "--key", key, *REPORT[:2])
+    html = quarter / "report.html"
+    made = call("report", quarter, "--key", key, *REPORT, "--html", html)
 
+    shown = html.read_text()
     verified = json.loads(made.stdout)["evidence"]["verified"]
-    assert (0, 0) == (made.exit_code, shown.exit_code)
+    assert 0 == made.exit_code
     assert (48, 0, 48) == (verified["seals"], verified["gaps"], verified["head_size"])
-    assert "NOT VERIFIED" not in shown.stdout
-    assert f"root <code>{verified['head_root']}</code>" in shown.stdout
+    assert "NOT VERIFIED" not in shown
+    assert f"root <code>{verified['head_root']}</code>" in shown
     assert evidence.SIGNER.verifier().encode() in verified["keys"][0]
 
 
-@pytest.mark.parametrize("form", ["--json", "--html", "--oscal"])
+@pytest.mark.parametrize("form", ["text", "json", "oscal"])
 def test_a_report_without_a_key_says_that_nothing_was_verified(quarter: Path, form: str) -> None:
     """Without a key every form of the report says that it was not verified; the page at its top."""
-    done = call("report", quarter, *REPORT[:2], form)
+    html = quarter / "report.html"
+    done = call("report", quarter, *REPORT[:2], "--format", form, "--html", html)
 
     assert done.exit_code == 0
-    if form == "--html":
-        assert (
-            0 < done.stdout.index("NOT VERIFIED") < done.stdout.index("over 2 days", done.stdout.index("<main>") + 600)
-        )
-    elif form == "--json":
+    page = html.read_text()
+    assert 0 < page.index("NOT VERIFIED") < page.index("over 2 days", page.index("<main>") + 600)
+    if form == "text":
+        assert done.stdout.splitlines()[1] == "NOT VERIFIED: the evidence was not checked."
+    elif form == "json":
         assert json.loads(done.stdout)["evidence"]["verified"] is None
     else:
         assert "NOT VERIFIED" in json.loads(done.stdout)["assessment-results"]["results"][0]["description"]
 
 
+def test_a_report_prints_what_it_states(quarter: Path, key: Path) -> None:
+    """The text names the period and the key, then has the statement on everything and one for each rule."""
+    report = json.loads(call("report", quarter, "--key", key, *REPORT).stdout)
+
+    lines = call("report", quarter, "--key", key, *REPORT[:2]).stdout.splitlines()
+
+    rules = [f"{rule['id']}: {rule['statement']}" for rule in report["rules"]]
+    assert [report["period"], lines[1], report["statement"], *rules] == lines
+    assert lines[1] == f"Verified with {report['evidence']['verified']['keys'][0]}."
+
+
 def test_no_report_is_made_of_forged_evidence(quarter: Path, key: Path) -> None:
     """Changed evidence is refused with exit 1 and the findings, and nothing is pushed."""
     forge(quarter)
-    to = ("--to", "drata", "--connection", 1, "--resource", 2, "--dry-run", *REPORT[:2])
+    to = ("--platform", "drata", "--connection", 1, "--resource", 2, "--dry-run", *REPORT[:2])
 
     refused, pushed = call("report", quarter, "--key", key, *REPORT), call("push", quarter, "--key", key, *to)
 
@@ -253,7 +267,7 @@ def test_no_report_is_made_of_forged_evidence(quarter: Path, key: Path) -> None:
 
 def test_what_is_pushed_says_whether_it_was_verified(quarter: Path, key: Path) -> None:
     """Each pushed record has the verification result, and without a key a statement about it."""
-    to = ("--to", "drata", "--connection", 1, "--resource", 2, "--dry-run", *REPORT[:2])
+    to = ("--platform", "drata", "--connection", 1, "--resource", 2, "--dry-run", *REPORT[:2])
 
     done = [call("push", quarter, *to), call("push", quarter, "--key", key, *to)]
 
@@ -263,7 +277,7 @@ def test_what_is_pushed_says_whether_it_was_verified(quarter: Path, key: Path) -
 
 
 @pytest.mark.parametrize("control", ["SOC2/CC9.9", "SOC2", "CC6.7"])
-@pytest.mark.parametrize("words", [("report",), ("push", "--to", "drata", "--connection", 1, "--resource", 2)])
+@pytest.mark.parametrize("words", [("report",), ("push", "--platform", "drata", "--connection", 1, "--resource", 2)])
 def test_a_control_that_no_rule_names_is_refused(quarter: Path, words: tuple[object, ...], control: str) -> None:
     """A mistyped control has no rules: exit 2, with the known controls."""
     dry = ("--dry-run",) if words[0] == "push" else ()

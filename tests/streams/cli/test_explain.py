@@ -95,7 +95,7 @@ def test_signal_of_the_trace_is_named(settings: Settings) -> None:
 def test_why_there_is_no_signal_is_said(settings: Settings) -> None:
     """A rule pushed after the trace began says from when it judges; an inactive rule says so."""
     registry.push(settings, compiled(AUDITED + BROKEN), now_ms=2)
-    later = call(settings, TRACE, "--json")
+    later = call(settings, TRACE, "--format", "json")
     registry.push(settings, compiled(AUDITED), now_ms=3)
 
     [audited, broken] = [json.loads(line)["no_signal"] for line in later.stdout.splitlines()]
@@ -110,7 +110,7 @@ def test_other_rules_may_be_asked(settings: Settings, tmp_path: Path) -> None:
     """Rules from a file replace the active ones; one that does not apply to the trace says so."""
     (tmp_path / "never.rules").write_text(NEVER)
 
-    result = call(settings, TRACE, "--rules", str(tmp_path / "never.rules"), "--json")
+    result = call(settings, TRACE, "--rules", str(tmp_path / "never.rules"), "--format", "json")
 
     assert {
         "rule": "never",

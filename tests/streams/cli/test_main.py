@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from streams.cli import COMMANDS, main
+from streams.cli.commands import HEADINGS
 from streams.errors import BetraceError, ConfigError, StateError
 from topics.errors import BrokerError, TopicsError
 
@@ -45,24 +46,108 @@ def test_every_help_ends_in_an_example(name: str) -> None:
     assert unshown == []
 
 
-@pytest.mark.parametrize("name", ["run", "signals", "archive", "rules", "topics", "broker"])
+ASKED = {
+    "--show-settings",
+    "--from",
+    "--to",
+    "--format",
+    "--html",
+    "--rule",
+    "--once",
+    "--trace",
+    "--severity",
+    "--copy",
+    "--force",
+}
+"""Options that say what one call asks for; a variable would make every call ask for it."""
+
+
+@pytest.mark.parametrize("name", ["run", "ledger", "archive"])
 def test_every_option_of_a_service_is_in_the_environment(name: str) -> None:
-    """For commands that use Kafka, an option `--some-name` is also BETRACE_SOME_NAME: containers need no arguments."""
+    """A setting `--some-name` of a service is also BETRACE_SOME_NAME: containers need no arguments."""
+    options = [option for option in _all_options(name) if not option.hidden and option.opts[0] not in ASKED]
+
+    assert {option.envvar for option in options} == {_variable(option) for option in options}
+
+
+def test_an_option_has_its_own_variable_or_none() -> None:
+    """No variable has another name than its option, and none says what a single call asks for."""
+    options = [option for name in COMMANDS for option in _all_options(name)]
+
+    assert [] == [option.opts for option in options if option.envvar not in {None, _variable(option)}]
+    assert [] == [option.opts for option in options if option.opts[0] in ASKED and option.envvar is not None]
+
+
+def test_an_option_is_the_same_in_every_command() -> None:
+    """An option of one convention has one form: a time, a format, a file, a connection."""
+    forms: dict[str, set[tuple[object, ...]]] = {}
+    for name in COMMANDS:
+        for option in _all_options(name):
+            if option.opts[0] in {"--from", "--to", "--html", *HEADINGS["Connection to Kafka"]}:
+                form = (option.metavar, option.is_flag, option.multiple, str(option.type), option.envvar)
+                forms.setdefault(option.opts[0], set()).add(form)
+
+    assert {} == {name: form for name, form in forms.items() if len(form) > 1}
+
+
+def test_a_command_that_connects_has_every_option_of_the_connection() -> None:
+    """Whatever reaches a cluster with authentication with one command reaches it with all."""
+    asked = [
+        {option.opts[0] for option in command.params if isinstance(option, click.Option)}
+        for name in COMMANDS
+        for command in _all_commands(name)
+    ]
+
+    connecting = [names for names in asked if "--bootstrap" in names]
+    assert len(connecting) > 10
+    assert [] == [names for names in connecting if not {*HEADINGS["Connection to Kafka"]} <= names]
+
+
+def test_old_spellings_of_the_output_are_gone() -> None:
+    """No command has an option of its own for a format or a page."""
+    names = {option.opts[0] for name in COMMANDS for option in _all_options(name)}
+
+    assert set() == names & {"--json", "--csv", "--oscal", "--table", "--out", "--until"}
+
+
+def test_no_line_of_a_list_of_commands_is_cut() -> None:
+    """At 80 columns every short help is whole, and on one line."""
+    for path in [(), *((name,) for name in COMMANDS)]:
+        lines = CliRunner().invoke(main, [*path, "--help"], terminal_width=80).output.split("\n\n")
+        [listed] = [lines_of for lines_of in lines if lines_of.startswith("Commands:")] or ["Commands:"]
+
+        rows = listed.splitlines()[1:]
+        assert [] == [row for row in rows if row.endswith("...") or not row.startswith("  ") or row[2] == " "], path
+
+
+def test_every_option_of_run_has_a_heading() -> None:
+    """The longest help has no option outside of a heading but what ends the program at once."""
+    listed = {name for names in HEADINGS.values() for name in names}
+
+    ours = {option.opts[0] for option in _all_options("run") if not option.hidden}
+    everybodys = {option.opts[0] for name in COMMANDS for option in _all_options(name)}
+
+    assert {"--show-settings"} == ours - listed
+    assert set() == listed - everybodys
+
+
+def _variable(option: click.Option) -> str:
+    return "BETRACE_" + option.opts[0].removeprefix("--").replace("-", "_").upper()
+
+
+def _all_commands(name: str) -> Iterator[click.Command]:
     found = main.get_command(click.Context(main), name)
     assert found is not None
+    waiting = [found]
+    while waiting:
+        command = waiting.pop()
+        waiting += command.commands.values() if isinstance(command, click.Group) else []
+        yield command
 
-    options = [option for option in _all_options(found) if not option.hidden]
 
-    assert {option.envvar for option in options} == {
-        "BETRACE_" + option.opts[0].removeprefix("--").replace("-", "_").upper() for option in options
-    }
-
-
-def _all_options(command: click.Command) -> Iterator[click.Option]:
-    yield from (parameter for parameter in command.params if isinstance(parameter, click.Option))
-    if isinstance(command, click.Group):
-        for below in command.commands.values():
-            yield from _all_options(below)
+def _all_options(name: str) -> Iterator[click.Option]:
+    for command in _all_commands(name):
+        yield from (parameter for parameter in command.params if isinstance(parameter, click.Option))
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def test_a_rule_in_shadow_shows_its_traces(archive: Path, rules: Path, reads: st
     rules.write_text(TEXT.replace("\n", "\n// mode: shadow\n", 1))
     write(archive, (9_000, "pii.access", 1), (0 if reads == "every record" else 9_001, "noise", 2))
 
-    table, lines = replay(archive, rules, "--table"), replay(archive, rules)
+    table, lines = replay(archive, rules, "--format", "text"), replay(archive, rules)
 
     assert (1, 1) == (table.exit_code, lines.exit_code)
     assert (reads == "every record") == ("record by record" in lines.stderr)

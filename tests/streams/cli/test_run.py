@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from streams.config.settings import Settings
 from streams.sessions.worker import End
 from streams.supervisor import supervise
 from tests.support.installation import installed
+from tests.support.waiting import next_line
 from topics.cluster import admin
 
 GOOD = '// "Access is audited"\npii.access and audit.log\n'
@@ -171,6 +173,27 @@ def test_environment_alone_is_enough(rules: Path, kafka: str, fresh_prefix: str,
     )
 
     assert (0, "") == (done.returncode, done.stdout), done.stderr
+
+
+@pytest.mark.broker
+def test_ready_is_in_the_log(rules: Path, kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
+    """When every stage is ready, one line names the topics that are read and the rules that judge."""
+    settings = installed(kafka, fresh_prefix, tmp_path)
+    where = ["--bootstrap", kafka, "--prefix", fresh_prefix, "--source-topics", ",".join(settings.source_topics)]
+    command = [sys.executable, "-m", "streams.cli", "run", "--rules", str(rules), "--state-dir", str(tmp_path), *where]
+
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stderr is not None
+        ready = None
+        while ready is None:
+            line = json.loads(next_line(run.stderr, "the line that says that the run is ready"))
+            ready = line if line["event"] == "ready" else None
+        run.terminate()
+        run.communicate(timeout=RUN_S)
+
+    assert list(settings.source_topics) == ready["reads"]
+    assert (1, ["access-is-audited"]) == (ready["rules"], ready["rule_ids"])
+    assert 0 == run.returncode
 
 
 @pytest.fixture

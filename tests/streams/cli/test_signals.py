@@ -51,12 +51,24 @@ def prefix(kafka: str, fresh_prefix: str, tmp_path: Path) -> str:
 
 
 def test_json_is_byte_for_byte(kafka: str, prefix: str) -> None:
-    """`--json` prints what is on the topic, one signal a line."""
+    """`--format json` prints what is on the topic, one signal a line."""
     values = put(kafka, prefix, FINDING, AMENDED, OTHER)
 
-    result = call(kafka, prefix, "tail", "--from", "earliest", "--once", "--json")
+    result = call(kafka, prefix, "tail", "--from", "earliest", "--once", "--format", "json")
 
     assert result.stdout_bytes.splitlines() == values
+
+
+def test_a_period_in_the_past_ends(kafka: str, prefix: str) -> None:
+    """`--to` excludes what was published later, and ends the command without `--once`."""
+    put(kafka, prefix, FINDING)
+
+    shown = [
+        call(kafka, prefix, "tail", "--from", "earliest", "--to", to, "--format", "json").stdout
+        for to in ("2026-01-05", "2100-01-01")
+    ]
+
+    assert [0, 1] == [len(each.splitlines()) for each in shown]
 
 
 @pytest.mark.parametrize(
@@ -123,7 +135,7 @@ def test_aborted_signals_are_not_shown(kafka: str, prefix: str) -> None:
     producer.abort_transaction(30)
     [value] = put(kafka, prefix, FINDING)
 
-    result = call(kafka, prefix, "tail", "--from", "earliest", "--once", "--json")
+    result = call(kafka, prefix, "tail", "--from", "earliest", "--once", "--format", "json")
 
     assert result.stdout_bytes.splitlines() == [value]
 
@@ -157,7 +169,7 @@ def test_signals_are_shown_as_they_come(kafka: str, prefix: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["tail", "--from", "yesterday"], "'yesterday' is not a time: write 2026-01-05T12:00:00Z"),
+        (["tail", "--from", "yesterday"], "'yesterday' is not a time: write 2026-01-05, 2026-01-05T12:00:00Z"),
         (["tail", "--from", "2026-13-05T00:00:00Z"], "is not a time"),
         (["tail", "--trace", "abc"], "'abc' is not a trace id: give 32 hex characters"),
     ],

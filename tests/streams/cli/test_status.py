@@ -49,7 +49,7 @@ def test_status_of_an_installation_at_work(kafka: str, fresh_prefix: str, tmp_pa
     driven.step()
     driven.apply(51_000)
 
-    result = call(settings, "--json")
+    result = call(settings, "--format", "json")
 
     said = json.loads(result.stdout)
     assert (compiled(AUDITED).fingerprint, 1) == (said["active_rules"], said["rules"])
@@ -79,7 +79,7 @@ def test_status_says_from_when_rules_judge(kafka: str, fresh_prefix: str, tmp_pa
     at_work(driven, 20_000)
 
     known = call(settings).stdout
-    said = json.loads(call(settings, "--json").stdout)["judging"]
+    said = json.loads(call(settings, "--format", "json").stdout)["judging"]
 
     assert "  1 rule (few) judges nothing yet: it waits for every source partition\n" in pushed
     assert "  1 rule (audited) judges every trace\n" in pushed

@@ -112,7 +112,7 @@ def test_describe_as_json_is_an_object_a_line(environment: dict[str, str], fresh
     """JSON output has the same content, one line per topic."""
     call(environment, "create")
 
-    result = call(environment, "describe", "--json")
+    result = call(environment, "describe", "--format", "json")
 
     rows = {row["name"]: row for row in map(json.loads, result.stdout.splitlines())}
     assert rows[f"{fresh_prefix}rules"] == {

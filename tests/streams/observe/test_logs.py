@@ -15,7 +15,7 @@ from confluent_kafka import Producer
 from structlog.testing import capture_logs
 
 from streams.config.settings import Settings
-from streams.observe.logs import KAFKA_CLIENT, REPEAT_EVERY_S, LibraryHandler
+from streams.observe.logs import KAFKA_CLIENT, REPEAT_EVERY_S, LibraryHandler, OncePerMinute
 from tests.support.waiting import wait_until
 
 LOG = """import structlog
@@ -47,6 +47,24 @@ class Clock:
     def __call__(self) -> float:
         """The time."""
         return self.now_s
+
+
+def test_own_repeated_warning_comes_once_a_minute() -> None:
+    """A warning is logged at once, then once a minute with the number suppressed, whatever its fields are."""
+    clock = Clock()
+    repeated = OncePerMinute(clock)
+
+    with capture_logs() as events:
+        for passed_s in (0, 1, REPEAT_EVERY_S - 1, REPEAT_EVERY_S):
+            clock.now_s = Clock.now_s + passed_s
+            repeated.warning("query failed", reason=f"after {passed_s:g} s")
+        repeated.warning("another query failed")
+
+    assert [
+        ("query failed", "after 0 s", None),
+        ("query failed", "after 60 s", 2),
+        ("another query failed", None, None),
+    ] == [(event["event"], event.get("reason"), event.get("left_out")) for event in events]
 
 
 def test_library_lines_of_one_kind_come_once_a_minute() -> None:

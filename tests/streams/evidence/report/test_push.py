@@ -283,7 +283,7 @@ def test_the_command_pushes_a_report(platform: tuple[str, Account], tmp_path: Pa
     url, account = platform
     quarter = Quarter(tmp_path, 2, broken={3})
     quarter.make()
-    words = [tmp_path, "--to", "drata", "--connection", 12, "--resource", 34, "--url", url]
+    words = [tmp_path, "--platform", "drata", "--connection", 12, "--resource", 34, "--url", url]
     words += ["--from", "2026-01-01T00:00:00Z"]
 
     dry = call(*words, "--dry-run")
@@ -301,7 +301,9 @@ def test_the_command_pushes_a_report(platform: tuple[str, Account], tmp_path: Pa
 
 def test_without_a_secret_nothing_is_done(tmp_path: Path) -> None:
     """The message names the missing variable."""
-    done = call(tmp_path, "--to", "vanta", "--resource", "r", "--link", "https://example.com", VANTA_CLIENT_ID="x")
+    done = call(
+        tmp_path, "--platform", "vanta", "--resource", "r", "--link", "https://example.com", VANTA_CLIENT_ID="x"
+    )
 
     assert 2 == done.exit_code
     assert "VANTA_CLIENT_SECRET is not set" in done.stderr
