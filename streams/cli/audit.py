@@ -25,7 +25,7 @@ from streams.evidence.audit.query import QueryResult
 from streams.evidence.ledger import storage
 from streams.evidence.ledger.storage import open_storage
 from streams.evidence.ledger.verify import Verification
-from streams.evidence.report.words import span
+from streams.pages.words import span
 
 FOUND = 1
 

@@ -21,7 +21,7 @@ from streams.evidence.audit import acts, retention
 from streams.evidence.audit.acts import Hold, Noted, Release
 from streams.evidence.ledger.notes import Signer
 from streams.evidence.ledger.storage import Storage, open_storage
-from streams.evidence.report.words import span
+from streams.pages.words import span
 
 _KEY = click.Path(dir_okay=False, path_type=Path)
 

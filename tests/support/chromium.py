@@ -56,6 +56,18 @@ def see(page: Path, scratch: Path) -> Seen:
     return Seen(done.stdout, console, _requests(net_log))
 
 
+def overflow(page: Path, scratch: Path, width: int) -> int:
+    """By how many pixels a page is broader than a window of this width."""
+    measured = scratch / "measured.html"
+    root = "document.documentElement"
+    script = f"document.title = {root}.scrollWidth - {root}.clientWidth"
+    measured.write_text(f"{page.read_text()}<script>{script}</script>")
+    arguments = [f"--user-data-dir={scratch / 'profile'}", f"--window-size={width},800", "--dump-dom"]
+    command = [str(PROGRAM), *FLAGS, *arguments, measured.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_S, check=True)
+    return int(done.stdout.partition("<title>")[2].partition("<")[0])
+
+
 def _requests(net_log: Path) -> list[str]:
     """The browser has requests of its own, which no page began."""
     events = json.loads(net_log.read_text())["events"]

@@ -7,57 +7,46 @@ it is in an element with a `data-figure`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from itertools import groupby
+from pathlib import Path
 
-from streams.evidence.audit.who import Completeness, Moment, Timeline
+from streams.evidence.audit.who import Moment, Timeline
 from streams.evidence.report import charts
-from streams.evidence.report.style import STYLE
-from streams.evidence.report.words import amount, day, minute, span
-from topics.times import rfc3339_clamped
+from streams.pages import render
+from streams.pages.words import amount, minute
 
 AUDIT = "audit"
-_MARKS = {AUDIT: "", "broken": "broken-one", "undetermined": "doubt-one"}
+_MARKS = {AUDIT: "audit", "broken": "bad", "undetermined": "doubt"}
 _SECOND_MS = 1000
+_TEMPLATE = Path(__file__).with_name("timeline.html.j2")
 
 
 def page(actor: str, timeline: Timeline, from_ms: int, to_ms: int, verify: str) -> str:
     """Return the page."""
-    days = "".join(_day(time_ms, [*moments]) for time_ms, moments in groupby(timeline.moments, _day_of))
-    return f"""<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>{escape(actor)}</title>
-<style>{STYLE}</style>
-<main><header><p class="kicker">Incident view</p><h1>{escape(actor)}</h1>
-<p class="soft">{span(_whole_second(from_ms), _whole_second(to_ms))} UTC</p></header>
-{_summary(timeline.moments)}
-{days}{_complete(timeline.completeness, verify)}</main>
-</html>
-"""
+    counts = _counts(timeline.moments)
+    return render(
+        _TEMPLATE,
+        actor=actor,
+        from_ms=_whole_second(from_ms),
+        to_ms=_whole_second(to_ms),
+        counts=counts,
+        sentence=_sentence(timeline.moments, counts["Broken"]),
+        days=[(day_ms, [*moments]) for day_ms, moments in groupby(timeline.moments, _day_of)],
+        completeness=" ".join(timeline.completeness.sentences()),
+        verify=verify,
+        bars_of=charts.waterfall,
+        mark=lambda moment: _MARKS.get(moment.kind, "other"),
+    )
 
 
-def _complete(completeness: Completeness, verify: str) -> str:
-    sentences = escape(" ".join(completeness.sentences()))
-    return f"<h2>How complete this is</h2><p>{sentences}</p><p>To verify it: <code>{escape(verify)}</code></p>"
-
-
-def _summary(moments: Sequence[Moment]) -> str:
-    counts = {
+def _counts(moments: Sequence[Moment]) -> dict[str, int]:
+    return {
         "Audit records": sum(moment.kind == AUDIT for moment in moments),
         "Broken": sum(moment.kind == "broken" for moment in moments),
         "Other signals": sum(moment.kind not in {AUDIT, "broken"} for moment in moments),
         "Traces": len({moment.trace_id for moment in moments if moment.trace_id}),
         "Services": len({moment.service for moment in moments if moment.service}),
     }
-    tiles = "".join(
-        f'<div><dt>{name}<dd><span data-figure="{name}">{count:,}</span></div>' for name, count in counts.items()
-    )
-    kind = "bad" if counts["Broken"] else "good"
-    return (
-        f'<p class="statement {kind}">{escape(_sentence(moments, counts["Broken"]))}</p><dl class="tiles">{tiles}</dl>'
-    )
 
 
 def _sentence(moments: Sequence[Moment], broken_count: int) -> str:
@@ -74,35 +63,8 @@ def _sentence(moments: Sequence[Moment], broken_count: int) -> str:
     return f"{amount(len(moments), 'moment')} {when} UTC; {broken}."
 
 
-def _day(time_ms: int, moments: Sequence[Moment]) -> str:
-    return f'<h2>{day(time_ms)}</h2><ol class="moments">{"".join(map(_moment, moments))}</ol>'
-
-
 def _day_of(moment: Moment) -> int:
     return moment.time_ms // 86_400_000 * 86_400_000
-
-
-def _moment(moment: Moment) -> str:
-    kind = moment.kind if moment.severity is None else f"{moment.kind}, {moment.severity}"
-    judged = [] if moment.judged_ms is None else [f"judged at {rfc3339_clamped(moment.judged_ms)}"]
-    where = " · ".join(
-        [
-            *judged,
-            *([escape(moment.service)] if moment.service else []),
-            f"trace <code>{escape(moment.trace_id or 'none')}</code>",
-        ]
-    )
-    message = "" if moment.message is None else f"<p>{escape(moment.message)}</p>"
-    pairs = "".join(f"<dt>{escape(name)}<dd>{escape(value)}" for name, value in moment.details)
-    return (
-        f'<li class="{_MARKS.get(moment.kind, "other-one")}"><time>{_clock(moment.time_ms)}</time>'
-        f'<p><b>{escape(moment.what)}</b><span class="kind">{escape(kind)}</span></p>{message}'
-        f'<p class="soft small">{where}</p>{charts.waterfall(moment.witnesses)}<dl class="pairs">{pairs}</dl></li>'
-    )
-
-
-def _clock(time_ms: int) -> str:
-    return rfc3339_clamped(time_ms)[11:-1]
 
 
 def _whole_second(time_ms: int) -> int:

@@ -15,7 +15,7 @@ from streams.evidence.report.gathered import Gathered
 from streams.evidence.report.history import History
 from streams.evidence.report.model import Evidence, Input, Judged, Report, ReportRequest, RuleReport, SourceInput
 from streams.evidence.report.readings import Resolved
-from streams.evidence.report.words import amount, duration, span, was
+from streams.pages.words import amount, duration, span, was
 
 
 def report(request: ReportRequest, gathered: Gathered, history: History, evidence: Evidence) -> Report:

@@ -32,7 +32,7 @@ from streams.evidence.report.model import (
 from streams.evidence.report.model import RuleJudged as Judged
 from streams.evidence.report.readings import Resolved, RuleJudged
 from streams.evidence.report.traces import broken
-from streams.evidence.report.words import amount, duration, span
+from streams.pages.words import amount, duration, span
 from topics.signals.digest import Digest
 
 MOST_TRACES = 100

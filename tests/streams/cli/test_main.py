@@ -224,7 +224,7 @@ def test_version_is_the_packages() -> None:
     assert result.stdout == f"{installed}\n"
 
 
-SLOW = {"aiokafka", "confluent_kafka", "duckdb", "faust", "pyarrow", "rocksdict"}
+SLOW = {"aiokafka", "confluent_kafka", "duckdb", "faust", "jinja2", "pyarrow", "rocksdict"}
 IMPORTED = """
 import json, sys
 from streams.cli import main
@@ -235,7 +235,7 @@ print(json.dumps(sorted(sys.modules)), file=sys.stderr)
 
 @pytest.mark.parametrize("words", [["--help"], ["check", "RULES"], ["eval", "RULES", "--spans", "SPANS"]])
 def test_commands_without_kafka_start_without_its_packages(tmp_path: Path, words: list[str]) -> None:
-    """Help, checking and judging a file import neither a Kafka client nor a database."""
+    """Help, checking and judging a file import no Kafka client, no database and no templates."""
     files = {"RULES": tmp_path / "a.rules", "SPANS": tmp_path / "spans.jsonl"}
     files["RULES"].write_text('// "Access is audited"\npii.access and audit.log\n')
     files["SPANS"].write_text('{"name": "pii.access"}\n{"name": "audit.log"}\n')

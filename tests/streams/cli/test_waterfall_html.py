@@ -10,8 +10,10 @@ from streams.inspect.waterfall import Row, rows
 from tests.support.findings import SIGNAL
 from tests.support.spans import span
 from topics.signals.finding import SignalWitness
+from topics.times import rfc3339_clamped
 
 EVIL = "<script>alert(1)</script>\"'"
+CONTROL = "\x1b]0;a\x07\x00\x9b\u202e"
 
 
 class Page(HTMLParser):
@@ -36,12 +38,14 @@ class Page(HTMLParser):
 
 def test_page_says_what_the_signal_says() -> None:
     """Message, rule, witnesses with attributes, and a bar for each span."""
-    found = Page(page(SIGNAL, rows([span("a", "", 0, 10), span("b", "a", 5, 10)], {b"b": ["pii.access"]}), []))
+    text = page(SIGNAL, rows([span("a", "", 0, 10), span("b", "a", 5, 10)], {b"b": ["pii.access"]}), [])
+    found = Page(text)
 
     assert SIGNAL.message in found.text
     assert "user.id = u-17" in found.text
     assert f"{SIGNAL.uid}.1" in found.text
-    assert found.tags.count("span") == 2 + 2
+    assert found.tags.count("span") == 2
+    assert text.count('<span class="bar"') == 2
 
 
 def test_page_needs_nothing_else() -> None:
@@ -60,13 +64,23 @@ def test_nothing_on_the_page_is_a_spans_markup() -> None:
     signal = replace(
         SIGNAL, title=EVIL, message=EVIL, severity=EVIL, verdict=EVIL, missing=(EVIL,), witnesses=(witness,)
     )
-    row = Row(0, EVIL, EVIL, 0, 1, False, False, (EVIL,))  # noqa: FBT003, a row as it is
+    row = Row(0, EVIL + CONTROL, EVIL, 0, 1, False, False, (EVIL,))  # noqa: FBT003, a row as it is
 
-    found = Page(page(signal, [row], [EVIL]))
+    text = page(signal, [row], [EVIL + CONTROL])
+    found = Page(text)
 
     assert "script" not in found.tags
     assert found.links == []
     assert found.text.count(EVIL) >= 10
+    assert [char for char in text if not char.isprintable() and char != "\n"] == []
+
+
+def test_when_it_happened_is_beside_when_it_was_judged() -> None:
+    """The two times are named, and differ by the time that the window was open."""
+    times = f"happened {rfc3339_clamped(SIGNAL.happened_ms)}, judged at {rfc3339_clamped(SIGNAL.time_ms)}"
+
+    assert times in Page(page(SIGNAL, [], [])).text
+    assert SIGNAL.happened_ms < SIGNAL.time_ms
 
 
 def test_what_is_gone_is_said() -> None:

@@ -64,7 +64,8 @@ def test_on_paper_the_first_sheet_says_what_was_not_judged(report: Report, tmp_p
     for told in ("Operation of controls over 4 days", "was not judged", "40 source records lost", "Coverage"):
         assert told in " ".join(first.split())
     assert "Fingerprint" not in first
-    assert others[0].lstrip().startswith("Rules")
+    assert "Rules\n" in others[0].partition("An agent deletes nothing")[0]
+    assert all(f"{at} / {len(others) + 1}" in sheet for at, sheet in enumerate([first, *others], 1))
     assert "How to verify" in "".join(others)
 
 
@@ -88,8 +89,11 @@ def test_hostile_text_is_only_text(report: Report) -> None:
     """Content of traces and rules never becomes markup."""
     hostile = '"><script>alert(1)</script><img src=x onerror=alert(1)>'
     [rule] = [one for one in report.rules if one.broken_traces]
+    control_characters = "\x1b[2J\x00\x9b\u202e"
     bar = Bar(subject=hostile, name=hostile, service=hostile, start_ns=1, duration_ns=-5, attributes={hostile: hostile})
-    trace = msgspec.structs.replace(rule.broken_traces[0], message=hostile, trace_id=hostile, witnesses=[bar])
+    trace = msgspec.structs.replace(
+        rule.broken_traces[0], message=hostile + control_characters, trace_id=hostile, witnesses=[bar]
+    )
     changed = msgspec.structs.replace(
         rule, id=hostile, title=hostile, owner=hostile, text=hostile, controls=[hostile], broken_traces=[trace]
     )
@@ -99,7 +103,26 @@ def test_hostile_text_is_only_text(report: Report) -> None:
 
     assert "<script" not in text
     assert "<img" not in text
-    assert hostile in Figures(text).text
+    assert 8 < Figures(text).text.count(hostile)
+    assert [] == [char for char in text if not char.isprintable() and char != "\n"]
+
+
+def test_a_table_names_its_columns(report: Report) -> None:
+    """A screen reader and a second sheet of paper have the head of each table."""
+    text = page(report)
+
+    columns = text.count("<table") - text.count('<table class="pairs"')
+    assert 6 < columns == text.count("<thead>")
+    assert text.count("<table") == text.count("<caption>")
+    assert "<th>" not in text
+
+
+def test_a_chart_says_its_figures(report: Report) -> None:
+    """Who does not see a chart hears its sums, and the bars differ by more than their colour."""
+    text = page(report)
+
+    assert 'aria-label="Verdicts a day: 11,255 held, 0 undetermined, 2 broken on 4 days, at most' in text
+    assert 'aria-label="Judged: 98.96 % of the period, with 1 gap"' in text
 
 
 def test_the_page_says_what_it_cannot_prove(report: Report) -> None:
@@ -109,3 +132,12 @@ def test_the_page_says_what_it_cannot_prove(report: Report) -> None:
     assert "What this cannot prove: whoever runs the ledger" in shown
     assert f"betrace evidence compare {report.evidence.place} coverage.jsonl --key ledger.pub" in shown
     assert 2 <= shown.count("as named by the pusher")
+
+
+@pytest.mark.skipif(chromium.PROGRAM is None, reason="needs Chromium")
+def test_a_narrow_screen_shows_the_page_whole(report: Report, tmp_path: Path) -> None:
+    """The page is no broader than a window of 400 pixels: its tables scroll."""
+    file = tmp_path / "report.html"
+    file.write_text(page(report))
+
+    assert 0 == chromium.overflow(file, tmp_path, 400)

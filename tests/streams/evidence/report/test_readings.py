@@ -184,7 +184,7 @@ def test_a_service_that_sends_no_more_is_named() -> None:
     earlier = life.report(0, 2 * 86_400_000)
 
     assert [("shop", 86_400_000, 1)] == [(one.name, one.since_ms, one.days_before) for one in report.silent_services]
-    assert "<tr><td>shop<td>" in page(report)
+    assert "<tr><td>shop</td>" in page(report)
     assert [] == earlier.silent_services
 
 

@@ -1,4 +1,4 @@
-"""Formats amounts and times in a report's sentences."""
+"""Formats amounts, ratios and times in the sentences of pages."""
 
 from __future__ import annotations
 
@@ -67,3 +67,14 @@ def day(time_ms: int) -> str:
     '2026-01-05'
     """
     return minute(time_ms)[:10]
+
+
+def percent(ratio: float) -> str:
+    """Return a ratio as a percentage that is 100 only for all, and 0 only for none.
+
+    >>> percent(1), percent(0.999999), percent(0.5), percent(0.0000001)
+    ('100 %', '99.99 %', '50.00 %', '0.01 %')
+    """
+    if ratio in (0, 1):
+        return f"{ratio:.0%}".replace("%", " %")
+    return f"{min(max(ratio * 100, 0.01), 99.99):.2f} %"
