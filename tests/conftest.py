@@ -8,17 +8,19 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.support import skips, tiers
 from topics.embedded import broker
 
 BUILD_S = 3600
 
-# `make check` and `make test`, `make test-all`, and `make properties`.
-settings.register_profile("quick", max_examples=25, deadline=None)
-settings.register_profile("short", max_examples=200, deadline=None)
-settings.register_profile("long", max_examples=2000, deadline=None)
+# For make check and make test, make test-all, and make properties. The machine decides how long it takes to generate
+# examples.
+for name, max_examples in (("quick", 25), ("short", 200), ("long", 2000)):
+    settings.register_profile(
+        name, max_examples=max_examples, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
 settings.load_profile("short")
 
 

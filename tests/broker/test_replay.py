@@ -173,7 +173,7 @@ def test_what_is_published_is_what_is_printed(program: Program, start_ms: int) -
 @pytest.mark.parametrize(
     ("options", "span", "code", "message"),
     [
-        (("--rule", "nobody"), ("earliest", "now"), 2, "no rule has the id nobody: there are "),
+        (("--rule", "nobody"), ("earliest", "now"), 2, "no rule has the id nobody: the ids are "),
         ((), ("2001-01-01T00:00:00Z", "2001-01-02T00:00:00Z"), 2, "(its first record has the time "),
         ((), ("now", "1h"), 2, "is not before --to"),
         (("--source-topics", "nothing"), ("earliest", "now"), 2, "no such topic: nothing: name the topics your"),
