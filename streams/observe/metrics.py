@@ -141,7 +141,11 @@ STAGE = Histogram(
 LEDGER_SEALS = _counter("ledger_seals", "Seals stored, each with its signed tree head.")
 LEDGER_ENTRIES = _counter("ledger_entries", "Records that became entries of the ledger.", "topic")
 LEDGER_DOUBLES = _counter("ledger_doubles", "Records skipped because their source position is already sealed.", "topic")
-LEDGER_OFFSETS_LOST = _counter("ledger_offsets_lost", "Offsets deleted before the ledger could read them.", "topic")
+LEDGER_OFFSETS_LOST = _counter(
+    "ledger_offsets_lost",
+    "Offsets that the ledger could not read: deleted before, or damaged.",
+    "topic",
+)
 LEDGER_FOREIGN_TREE_HEADS = _counter(
     "ledger_foreign_tree_heads",
     "Records on the tree_heads topic with the ledger's origin that the ledger did not sign.",

@@ -74,7 +74,7 @@ class Completeness:
     """How far the evidence reaches: when it was last sealed, and up to which record time all was judged, or None.
 
     `unreadable` names files that cannot be read or have content that this version does not know, `lost` counts records
-    of the period that were deleted before the ledger read them.
+    of the period that the ledger could not read.
     """
 
     sealed_ms: int | None

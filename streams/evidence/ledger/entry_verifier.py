@@ -47,7 +47,7 @@ class SealTotals:
     """The sums over all seals: `verdicts` are leaves, `judged_from_ms` and `judged_to_ms` live's by facts partition.
 
     `added` counts live verdicts that call for a signal, `signals` those signals whose verdicts must be sealed too;
-    `lost` are the logs with records that were deleted before the ledger read them.
+    `lost` are the logs with records that the ledger could not read.
     """
 
     seals: int = 0
@@ -187,7 +187,7 @@ class EntryVerifier:
             self.totals.lost.add(key)
             self.counts = {chain: counts for chain, counts in self.counts.items() if chain[1] != state.partition}
         for lost_from, lost_to in state.lost:
-            message = f"offsets {lost_from} to {lost_to} were deleted before the ledger could read them"
+            message = f"the ledger could not read offsets {lost_from} to {lost_to}: deleted before, or damaged"
             check.find(state, Fault.GAP, message)
 
     def _add_others(self, check: _SealCheck, before: LogState | None, state: LogState, lines: Sequence[bytes]) -> None:

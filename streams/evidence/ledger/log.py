@@ -154,7 +154,7 @@ class Ledger:
             self._sum.add(_verdicts(record.value))
 
     def lose(self, key: LogKey, begin_offset: int) -> None:
-        """Record that Kafka deleted everything below `begin_offset`; unread records there are lost."""
+        """Record that nothing below `begin_offset` can be read any more; unread records there are lost."""
         log = self.logs[key]
         if begin_offset > log.next_offset:
             log.lost.append((log.next_offset, begin_offset))

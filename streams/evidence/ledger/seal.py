@@ -32,8 +32,8 @@ class LogState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
 
     `size` counts its entries, of which the seal brought `added`; `peaks` are those of its tree, 32 bytes each
     (`streams.evidence.ledger.merkle.Frontier`). Entries have offsets below `next_offset`. This seal skipped `doubles`
-    records that repeat the one with their source position, and `lost` offset ranges were deleted before the ledger read
-    them. `sources` are the highest source positions so far, only for the audit trail.
+    records that repeat the one with their source position, and it could not read the `lost` offset
+    ranges, deleted before or damaged. `sources` are the highest source positions so far, only for the audit trail.
     """
 
     topic: str

@@ -29,6 +29,7 @@ from streams.evidence.ledger.publish import Publisher, check_published, last_pub
 from streams.evidence.ledger.seal import LogState
 from streams.evidence.ledger.storage import Storage
 from streams.kafka.clients import PARTITION_EOF
+from streams.kafka.unreadable import UnreadableRange, UnreadableSkipper, find_batch_end
 from streams.observe import metrics
 from streams.observe.health import Health
 from streams.observe.logs import OncePerMinute
@@ -102,6 +103,7 @@ class LedgerWorker:
         self._consumer = self._reading()
         self._at_end: set[LogKey] = set()
         self._repeated = OncePerMinute()
+        self._skipper = UnreadableSkipper(lambda at: find_batch_end(settings, at), self._lose)
         self._stopping = False
 
     def stop(self) -> None:
@@ -157,8 +159,14 @@ class LedgerWorker:
                 self._resume_at_first(key)
             elif error.fatal() or error.code() in _REFUSED:
                 raise _unreadable(message.topic() or "", error.str())
-            else:
+            elif not self._skipper.note(message, error):
                 self._repeated.warning("kafka reported an error, reading continues", error=error.str())
+        self._skipper.step(self._consumer)
+
+    def _lose(self, lost: UnreadableRange) -> None:
+        """Note records that no client can read as lost: the next seal has their offsets."""
+        topic, partition = lost.source
+        self._ledger.lose((topic.removeprefix(self._settings.prefix), partition), lost.to_offset)
 
     def _seal(self) -> None:
         """Make, store and publish the next seal; the numbers are those of the module's docstring."""
@@ -194,6 +202,8 @@ class LedgerWorker:
                 "isolation.level": "read_committed",
                 "auto.offset.reset": "error",
                 "enable.partition.eof": True,
+                # A damaged record that still decodes must not be sealed as what was written.
+                "check.crcs": True,
             }
         )
         consumer.assign(starts)

@@ -101,7 +101,7 @@ class Gathered:
     `partitions` have the judged input, by number; `expected` are the facts partitions that must have coverage.
     `signals` are the last revision of each finding by uid. `services` have the days (since 1970) on which each was
     named, also in the fortnight before, `unlisted_services` the days on which there were more. `backfills` are by
-    origin. `lost` counts records of the verdict topics that were deleted before the ledger read them.
+    origin. `lost` counts records of the verdict topics that the ledger could not read.
     """
 
     first_seal: int = 0

@@ -81,7 +81,7 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
 
     `traces_seen_estimate` is a HyperLogLog estimate of the distinct traces, standard error 1.6 %. `undecodable` counts
     source records that became dead letters, `lost` source records that were deleted before they were read,
-    `verdict_records_lost` records of counts or coverage that were deleted before the ledger read them.
+    `verdict_records_lost` records of counts or coverage that the ledger could not read.
     """
 
     traces_seen_estimate: int

@@ -294,6 +294,6 @@ def test_a_chain_that_was_lost_in_part_is_a_gap(tmp_path: Path) -> None:
         ledger.take(("verdicts", 0), evidence.record(at, verdicts.encode(record)))
     evidence.store_seal(ledger, store, START_MS)
 
-    assert [(Fault.GAP, "offsets 0 to 10 were deleted before the ledger could read them")] == [
+    assert [(Fault.GAP, "the ledger could not read offsets 0 to 10: deleted before, or damaged")] == [
         (one.fault, one.message) for one in found(store)
     ]

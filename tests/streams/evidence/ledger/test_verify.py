@@ -378,4 +378,4 @@ def test_what_the_ledger_lost_is_a_gap(tmp_path: Path) -> None:
 
     assert Fault.GAP is found.fault
     assert f"{storage.seal_path(0)} signals-0" == found.location
-    assert "offsets 0 to 17 were deleted before the ledger could read them" == found.message
+    assert "the ledger could not read offsets 0 to 17: deleted before, or damaged" == found.message

@@ -22,6 +22,7 @@ from streams.evidence.ledger.storage import Directory
 from streams.evidence.ledger.verify import Verification
 from streams.evidence.ledger.worker import LedgerSettings, LedgerWorker, check
 from streams.observe import metrics
+from tests.support import bombs
 from tests.support.evidence import ORIGIN, SIGNER
 from tests.support.waiting import wait_until
 from topics.cluster import admin
@@ -113,8 +114,22 @@ def test_records_that_kafka_deleted_are_a_gap(settings: Settings, own: LedgerSet
         pass
 
     [found], verification = verify(own)
-    assert found.endswith("signals-0: gap: offsets 0 to 2 were deleted before the ledger could read them")
+    assert found.endswith("signals-0: gap: the ledger could not read offsets 0 to 2: deleted before, or damaged")
     assert verification.totals.entries["signals"] == 1
+
+
+def test_records_that_no_client_can_read_are_a_gap(settings: Settings, own: LedgerSettings) -> None:
+    """A batch that cannot be inflated is recorded in a seal as lost; what follows it is sealed."""
+    produce(settings, b"1")
+    bombs.send(settings.bootstrap, settings.topic("signals"), count=2)
+    produce(settings, b"2")
+
+    with working(settings, own) as worker:
+        wait_until(lambda: worker._ledger.logs["signals", 0].next_offset == 4, "all offsets are taken")
+
+    [found], verification = verify(own)
+    assert found.endswith("signals-0: gap: the ledger could not read offsets 1 to 3: deleted before, or damaged")
+    assert verification.totals.entries["signals"] == 2
 
 
 def test_evidence_that_was_cut_is_not_continued(settings: Settings, own: LedgerSettings, tmp_path: Path) -> None:
