@@ -129,8 +129,8 @@ def _compares(value: Value, op: str, literals: list[Value]) -> bool:
         texts = [text for item in items if (text := _text(item)) is not None]
         return any(_fits(text, op, str(literal)) for text in texts for literal in literals)
     if op == "contains" and not isinstance(value, list):
-        whole = value if isinstance(value, dict) else _text(value) or ""
-        return any(str(_text(literal)) in whole for literal in literals)
+        whole = value if isinstance(value, dict) else _text(value)
+        return whole is not None and any(str(_text(literal)) in whole for literal in literals)
     return any(_equal(item, literal) for item in items for literal in literals) is not (op in {"!=", "not in"})
 
 
