@@ -182,7 +182,8 @@ class Demo:
         (self._directory / "ledger.pub").write_text(f"{signer.verifier().encode()}\n")
         # A report covers whole minutes, and a demo may be shorter than one.
         end_ms = evidence_report.minute(time.time_ns() // 1_000_000) + verdicts.MINUTE_MS
-        made = evidence_report.build(str(self._directory / "evidence"), self._begun_ms, end_ms, None)
+        verifiers = [signer.verifier()]
+        made = evidence_report.build(str(self._directory / "evidence"), self._begun_ms, end_ms, None, verifiers)
         options.write_page(self._directory / "report.html", page(made))
 
     def write_page(self, shown: Digest) -> None:

@@ -100,6 +100,7 @@ def test_pages_are_written(played: Played) -> None:
 
     expected = json.loads((CAPTURES / "expected.json").read_text())
     assert [] == [rule for rule in expected if rule not in report]
+    assert "NOT VERIFIED" not in report
     assert f"{played.shown()[-1]}.1" in page
     assert page.count('class="bar"') > 1
     assert [] == [name for name in ("report.html", "signal.html") if f"{played.directory / name}\n" not in played.said]
