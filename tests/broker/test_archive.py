@@ -323,7 +323,7 @@ def test_range_without_records(archive: Archive) -> None:
     done = archive.run("--from", "2001-01-01T00:00:00Z", "--to", "2001-01-02T00:00:00Z")
 
     assert done.returncode == 2
-    assert "no record from 2001-01-01T00:00:00.000000000Z on before 2001-01-02" in done.stderr
+    assert "no record since 2001-01-01T00:00:00.000000000Z before 2001-01-02" in done.stderr
     assert not archive.path.exists()
 
 
