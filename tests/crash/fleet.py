@@ -16,6 +16,7 @@ from pathlib import Path
 from tests.support.ingesting import peak_bytes
 
 STOP_S = 60.0
+LOG_TAIL_BYTES = 8_000
 BEGIN_S = 45.0
 """How long a start may take on a machine that is busy."""
 
@@ -136,6 +137,7 @@ class Fleet:
             if code is not None:
                 age_s = time.monotonic() - worker.begun_s
                 self.exits.append(Exit(worker.name, code, age_s, age_s))
+                sys.stderr.write(f"{worker.name} ended with {code}:\n{self._last_lines(worker)}\n")
                 self.start(worker)
 
     def destroy(self) -> None:
@@ -145,6 +147,11 @@ class Fleet:
                 worker.process.kill()
                 worker.process.wait()
                 worker.process = None
+
+    def _last_lines(self, worker: Worker) -> str:
+        """The end of a worker's log, which says why it ended."""
+        content = (self.directory / f"{worker.name}.log").read_bytes()
+        return content[-LOG_TAIL_BYTES:].decode(errors="replace")
 
     def _new(self, role: str) -> Worker:
         number = sum(worker.role == role for worker in self.workers)
