@@ -28,7 +28,7 @@ def test_sbom_lists_each_dependency(tmp_path: Path) -> None:
     make("sbom", f"PRODUCT={sys.prefix}", f"SBOM={written}", "-o", f"{sys.prefix}/ready")
 
     found = json.loads(written.read_text())
-    parts = {part["name"].replace("_", "-"): part.get("version") for part in found["components"]}
+    parts = {part["name"].lower().replace("_", "-"): part.get("version") for part in found["components"]}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = {text.split(">")[0].split("[")[0] for text in project["dependencies"]}
     assert ("CycloneDX", "betrace", "application") == (
