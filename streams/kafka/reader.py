@@ -7,7 +7,7 @@ it is logged and given to the callback `on_lost`, which by default raises `State
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -81,7 +81,7 @@ def read(settings: Settings, topic: str, on_lost: OnLost = refuse_lost) -> Itera
 
 def between(
     settings: Settings, at: TopicPartition, to_offset: int, stopping: Stopping, on_lost: OnLost = refuse_lost
-) -> Iterator[Message]:
+) -> Generator[Message, None, None]:
     """Yield the messages of one partition from `at.offset` up to but not including `to_offset`, in order.
 
     A range for `on_lost` may begin before `at.offset` and end after `to_offset`.

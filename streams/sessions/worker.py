@@ -19,6 +19,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 
 import msgspec
@@ -55,6 +56,14 @@ FENCED_BACKOFF_S = 15.0
 """How long to wait after being fenced: by then the group has rebalanced, or the other worker has gone."""
 LAST_STEP_S = 3.0
 QUERY_TIMEOUT_S = 3.0
+CATCH_UP_S = 10.0
+"""How long one pass over the partitions processes facts that Faust does not deliver.
+
+Outcomes are committed only between passes, and the brokers abort a transaction that is not committed in time
+(`streams.sessions.publish.TRANSACTION_MS`).
+"""
+LEAST_CATCH_UP_S = 1.0
+"""The least of that for a partition: each time a reader is opened for it."""
 SILENCE_S = 5.0
 """After this time without a message the partition's end is queried: Faust may stand still while the log grows."""
 TRIM_INTERVAL_S = 30.0
@@ -92,6 +101,8 @@ class SessionsWorker:
         self._commits = ThreadPoolExecutor(COMMITS_AT_ONCE, "commit")
         self._assigned: frozenset[int] = frozenset()
         self._last_message_s: dict[int, float] = {}
+        self._behind: set[int] = set()
+        """The partitions that have not caught up with the messages that Faust delivered, or with the log."""
         self._tasks: dict[int, PartitionTask] = {}
         self._unacknowledged: defaultdict[int, list[Acknowledge]] = defaultdict(list)
         self._backoffs: dict[int, tuple[float, float]] = {}
@@ -135,7 +146,7 @@ class SessionsWorker:
         due = [
             ack
             for number, task in self._tasks.items()
-            if task.is_durable
+            if task.is_durable and number not in self._behind
             for ack in self._unacknowledged.pop(number, ())
         ]
         self._report_health()
@@ -224,24 +235,35 @@ class SessionsWorker:
         return self._stopped_s is not None and time.monotonic() - self._stopped_s > LAST_STEP_S
 
     def _close_task(self, number: int) -> None:
+        self._behind.discard(number)
         task = self._tasks.pop(number, None)
         if task is not None:
             task.close()
 
     def _process(self, number: int, offset: int, value: bytes) -> bool:
         task = self._tasks.get(number) or self._open(number)
-        self._catch_up(task, offset)
-        task.process(offset, value)
+        # While the partition is behind, `_poll_silent` reads this message again in its turn.
+        if number not in self._behind and self._catch_up(task, offset):
+            task.process(offset, value)
         return True
 
-    def _catch_up(self, task: PartitionTask, to_offset: int) -> None:
+    def _catch_up(self, task: PartitionTask, to_offset: int) -> bool:
         """Process the messages below `to_offset` with a reader of our own, because Faust does not deliver them.
 
-        What this reader cannot read either is lost.
+        What this reader cannot read either is lost. Return False if there are more than can be processed in time; the
+        partition is then behind.
         """
+        until_s = time.monotonic() + max(CATCH_UP_S / len(self._assigned or (0,)), LEAST_CATCH_UP_S)
         at = TopicPartition(self._settings.topic("facts"), task.number, task.partition.next_offset)
-        for message in reader.between(self._settings, at, to_offset, self._should_abort(task.number), task.lose):
-            task.process(message.offset() or 0, message.value() or b"")
+        messages = reader.between(self._settings, at, to_offset, self._should_abort(task.number), task.lose)
+        with closing(messages):
+            for message in messages:
+                task.process(message.offset() or 0, message.value() or b"")
+                if time.monotonic() > until_s and task.partition.next_offset < to_offset:
+                    self._behind.add(task.number)
+                    return False
+        self._behind.discard(task.number)
+        return True
 
     def _open(self, number: int) -> PartitionTask:
         # Steps 1 to 4 of `recovery`.
@@ -286,10 +308,12 @@ class SessionsWorker:
         self._judging.show(tasks)
 
     def _poll_silent(self) -> None:
-        """Process the log without Faust, where Faust delivers nothing although the log grows."""
+        """Process the log without Faust, where Faust delivers nothing although the log grows, or was too fast."""
         now_s = time.monotonic()
         silent = [
-            number for number in self._assigned if now_s - self._last_message_s.setdefault(number, now_s) > SILENCE_S
+            number
+            for number in self._assigned
+            if number in self._behind or now_s - self._last_message_s.setdefault(number, now_s) > SILENCE_S
         ]
         if not silent or self._stopped_s is not None:
             return
@@ -307,9 +331,9 @@ class SessionsWorker:
 
     def _process_missed(self, number: int, end: int) -> bool:
         task = self._tasks.get(number) or self._open(number)
-        if task.partition.next_offset < end:
-            metrics.FACTS_READ_ON.inc(end - task.partition.next_offset)
+        if (start := task.partition.next_offset) < end:
             self._catch_up(task, end)
+            metrics.FACTS_READ_ON.inc(task.partition.next_offset - start)
         return True
 
     def _trim_log(self) -> None:

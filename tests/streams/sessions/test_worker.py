@@ -647,6 +647,30 @@ def test_silent_partition_is_read_on(settings: Settings, monkeypatch: pytest.Mon
     assert 2 == metrics.totals()["facts_read_on"] - before["facts_read_on"]
 
 
+def test_long_catching_up_is_committed_in_parts(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Brokers abort a transaction that stays open too long, so steps come in between; nothing is lost or repeated."""
+    monkeypatch.setattr(worker, "CATCH_UP_S", 0.0)
+    monkeypatch.setattr(worker, "LEAST_CATCH_UP_S", 0.0)
+    driven = Driven(settings)
+    driven.write(10_000, driven.entry(100, "pii.access"))
+    driven.write(FAR_MS)
+    driven.write(FAR_MS + 10_000, driven.entry(FAR_MS // 100 + 100, "pii.access", trace=B))
+    driven.write(2 * FAR_MS)
+    found = []
+
+    driven.deliver(3)
+    for _ in range(3):
+        found.append((len(driven.signals()), [*driven.acknowledged]))
+        driven.step()
+    driven.step()
+    driven.apply(2 * FAR_MS + 1)
+    driven.step()
+
+    assert [(0, []), (0, []), (1, [])] == found
+    assert [(A.hex(), "broken", 1), (B.hex(), "broken", 1)] == driven.signals()
+    assert [3, 4] == driven.acknowledged
+
+
 def test_messages_before_are_read_from_the_log(settings: Settings) -> None:
     """Faust starts at the committed offset; a worker without a disk reads earlier messages itself."""
     driven = Driven(settings)
