@@ -32,6 +32,17 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:  # noqa: ANN401, xdist need not be there
+    """A test that ends its process is one failure, and the other tests run."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    # Without xdist nothing of it can be imported.
+    from tests.support.scheduling import CrashTolerantScheduling  # noqa: PLC0415
+
+    return CrashTolerantScheduling(config, log)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--long` is what `make crash` asks for."""
     parser.addoption("--long", action="store_true", help="crash tests kill many more times")

@@ -21,6 +21,8 @@ from streams.errors import ConfigError
 
 BATCH = 10_000
 LOOK_EVERY_S = 0.1
+END_S = 10.0
+"""How long to wait for a statement that was interrupted; the thread does not keep the process alive."""
 _AHEAD = 2
 """The number of batches that wait for the consumer."""
 
@@ -94,7 +96,9 @@ class _Statement:
     def end(self) -> None:
         """Interrupt the statement if it is still running, and wait for the thread."""
         self._is_ended.set()
-        while self._thread.is_alive():
+        deadline_s = time.monotonic() + END_S
+        # Ctrl-C can come between any two instructions, also where the thread then waits for a lock that nobody releases.
+        while self._thread.is_alive() and time.monotonic() < deadline_s:
             # Before the statement has started there is nothing to interrupt yet.
             self._database.interrupt()
             self._thread.join(LOOK_EVERY_S)

@@ -26,7 +26,7 @@ from tests.support import evidence, trails
 from tests.support.evidence import ORIGIN, SIGNER, START_MS
 from tests.support.quarter import Quarter
 from tests.support.terminal import on_terminal
-from tests.support.waiting import wait_until
+from tests.support.waiting import WAIT_S, wait_until
 from topics.records import audit
 
 ENDLESS = "SELECT count(*) FROM range(100000000000) a, range(100000000000) b WHERE a.range % 7 = b.range % 11"
@@ -156,10 +156,13 @@ def test_ctrl_c_ends_a_question(root: Path) -> None:
     """Ctrl-C ends the program with exit 130, whatever the database is doing."""
     command = [sys.executable, "-m", "streams.cli", "audit", "query", root, ENDLESS, "--timeout", "1h"]
     with subprocess.Popen([*map(str, command)]) as asking:
-        threads = psutil.Process(asking.pid).threads
-        wait_until(lambda: any(one.user_time > 1 for one in threads()[1:]), "the question is being answered")
-        asking.send_signal(signal.SIGINT)
-        code = asking.wait(60)
+        try:
+            threads = psutil.Process(asking.pid).threads
+            wait_until(lambda: any(one.user_time > 1 for one in threads()[1:]), "the question is being answered")
+            asking.send_signal(signal.SIGINT)
+            code = asking.wait(WAIT_S)
+        finally:
+            asking.kill()
 
     assert 130 == code
 

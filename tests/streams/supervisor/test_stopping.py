@@ -15,6 +15,7 @@ from streams.supervisor.stopping import KILLED
 from tests.support.waiting import WAIT_S, next_line
 
 WITHIN_S = 1.0
+"""The deadline of a process that misses it."""
 BEGIN = """
 import os, signal, sys, threading, time
 from streams.observe import logs
@@ -91,9 +92,9 @@ signal.pause()
 
 
 @contextmanager
-def running(script: str) -> Iterator[subprocess.Popen[str]]:
+def running(script: str, within_s: float = WITHIN_S) -> Iterator[subprocess.Popen[str]]:
     """A process that reported to be ready; it is killed at the end."""
-    command = [sys.executable, "-c", BEGIN + script.replace("WITHIN_S", str(WITHIN_S))]
+    command = [sys.executable, "-c", BEGIN + script.replace("WITHIN_S", str(within_s))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
         try:
             assert run.stdout is not None
@@ -112,7 +113,7 @@ def ended(run: subprocess.Popen[str]) -> tuple[int, str, str]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_orderly_end(number: signal.Signals) -> None:
     """The program is asked once, ends in order, and logs nothing."""
-    with running(IN_ORDER) as run:
+    with running(IN_ORDER, WAIT_S) as run:
         run.send_signal(number)
 
         assert (0, "asked\ndone\n", "") == ended(run)

@@ -1,0 +1,37 @@
+"""Distributes test files over processes, as `--dist loadfile` of pytest-xdist does, and goes on when a process dies.
+
+xdist 3.8 hands out the files of a dead process again, those that were finished too. A process that gets a finished file
+never reports, so it gets nothing else, and the run hangs without a report. The test that was running when the process
+died is run again as well, and kills the next process.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xdist.scheduler import LoadFileScheduling
+
+if TYPE_CHECKING:
+    from xdist.workermanage import WorkerController
+
+
+class CrashTolerantScheduling(LoadFileScheduling):
+    """Hands out only what a dead process left undone, without the test that it was running."""
+
+    def remove_node(self, node: WorkerController) -> str | None:
+        """Take a process out; return the test it was running, or None if it had nothing left to do."""
+        work = self.assigned_work.pop(node)
+        undone = {file: {test: False for test, is_done in tests.items() if not is_done} for file, tests in work.items()}
+        crashed = next((test for tests in undone.values() for test in tests), None)
+        if crashed is None:
+            return None
+        del undone[self._split_scope(crashed)][crashed]
+        self.workqueue.update((file, tests) for file, tests in undone.items() if tests)
+        for other in self.assigned_work:
+            self._reschedule(other)
+        return crashed
+
+    def _reschedule(self, node: WorkerController) -> None:
+        """Give a process more work; one that is still collecting gets it when it has collected."""
+        if node in self.registered_collections:
+            super()._reschedule(node)
