@@ -259,7 +259,8 @@ class SessionsWorker:
         with closing(messages):
             for message in messages:
                 task.process(message.offset() or 0, message.value() or b"")
-                if time.monotonic() > until_s and task.partition.next_offset < to_offset:
+                is_over = time.monotonic() > until_s or self._stopped_s is not None
+                if is_over and task.partition.next_offset < to_offset:
                     self._behind.add(task.number)
                     return False
         self._behind.discard(task.number)

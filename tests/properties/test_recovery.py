@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -181,6 +182,7 @@ def test_batches_make_no_difference(sources: list[list[SourceRecord]], done: lis
     assert [] == list(partition.sessions.chains)
 
 
+@pytest.mark.timeout(1800)
 @given(all_sources, deeds(SOURCES, everything=True), st.booleans(), st.data())
 @settings(max_examples=HISTORIES)
 def test_stored_state_and_rereading(

@@ -139,7 +139,7 @@ class Site:
     def ingest_all(self, count: int) -> None:
         """Runs a worker until it has read so many records."""
         with self.ingesting() as ingest:
-            wait_until(lambda: ingest.read_count >= count, f"{count} records are read")
+            wait_until(lambda: ingest.read_count >= count, f"{count} records are read", within_s=4 * WAIT_S)
 
     def reset(self, *options: str) -> None:
         """Kafka's own tool moves the group's offsets, as an operator does."""

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from xdist.workermanage import WorkerController
 
 
-class CrashTolerantScheduling(LoadFileScheduling):
+class CrashTolerantScheduling(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
     """Hands out only what a dead process left undone, without the test that it was running."""
 
     def remove_node(self, node: WorkerController) -> str | None:
         """Take a process out; return the test it was running, or None if it had nothing left to do."""
         work = self.assigned_work.pop(node)
         undone = {file: {test: False for test, is_done in tests.items() if not is_done} for file, tests in work.items()}
-        crashed = next((test for tests in undone.values() for test in tests), None)
+        crashed: str | None = next((test for tests in undone.values() for test in tests), None)
         if crashed is None:
             return None
         del undone[self._split_scope(crashed)][crashed]

@@ -97,7 +97,7 @@ class _Statement:
         """Interrupt the statement if it is still running, and wait for the thread."""
         self._is_ended.set()
         deadline_s = time.monotonic() + END_S
-        # Ctrl-C can come between any two instructions, also where the thread then waits for a lock that nobody releases.
+        # Ctrl-C can come between any two instructions; the thread may then wait for a lock that nobody releases.
         while self._thread.is_alive() and time.monotonic() < deadline_s:
             # Before the statement has started there is nothing to interrupt yet.
             self._database.interrupt()
