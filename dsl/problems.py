@@ -37,7 +37,7 @@ class Spot:
     length: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """One problem: its location, what is wrong and what to do."""
 
@@ -61,11 +61,27 @@ def has_errors(problems: Sequence[Problem]) -> bool:
 
 
 def _error(code: str, spot: Spot, message: str, advice: str) -> Problem:
-    return Problem(code, Severity.ERROR, spot.location, message, advice, spot.excerpt, spot.length)
+    return Problem(
+        code=code,
+        severity=Severity.ERROR,
+        location=spot.location,
+        message=message,
+        help=advice,
+        excerpt=spot.excerpt,
+        length=spot.length,
+    )
 
 
 def _warning(code: str, spot: Spot, message: str, advice: str) -> Problem:
-    return Problem(code, Severity.WARNING, spot.location, message, advice, spot.excerpt, spot.length)
+    return Problem(
+        code=code,
+        severity=Severity.WARNING,
+        location=spot.location,
+        message=message,
+        help=advice,
+        excerpt=spot.excerpt,
+        length=spot.length,
+    )
 
 
 def _did_you_mean(word: str, known: Sequence[str]) -> str:

@@ -49,7 +49,7 @@ class RulesError(Exception):
         self.problems = reported
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CompiledRule:
     """A rule with its draft and body, the specs of its atoms, and what pairs must know about each."""
 
@@ -186,7 +186,7 @@ def _compile_rule(draft: Draft, metadata: Metadata, parts: _SetParts, reported: 
     reported += without_repeated(rule_problems, draft.condition, names)
     if body is None or kind is None or problems.has_errors(rule_problems):
         return None
-    assembly = Assembly(metadata.timezone, exemptions)
+    assembly = Assembly(zone=metadata.timezone, exemptions=exemptions)
     formula = assembly.formula(body, kind)
     if assembly.is_about_every_trace:
         reported.append(problems.about_every_trace(draft.condition.spot(body.at)))
@@ -196,7 +196,7 @@ def _compile_rule(draft: Draft, metadata: Metadata, parts: _SetParts, reported: 
     texts = [draft.condition, *(each.where for each in draft.exceptions)]
     shown = tuple(shown for _, shown in exceptions)
     rule = replace(rule, exceptions=shown, triage=metadata.triage, definitions=used_names(texts, names))
-    return CompiledRule(rule, draft, body, assembly.atom_specs, assembly.pairings)
+    return CompiledRule(rule=rule, draft=draft, body=body, atom_specs=assembly.atom_specs, pairings=assembly.pairings)
 
 
 def _rule(meta: Metadata, kind: Kind, text: str, fingerprint: str, formula: Formula, atoms: frozenset[bytes]) -> Rule:

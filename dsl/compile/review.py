@@ -25,7 +25,7 @@ from dsl.judge.verdict import Judgement, Verdict, judge
 from dsl.problems import Problem
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class InMemoryAtomFacts:
     """The facts of one atom in a trace that is held in memory; `counted` as in `Atom`, None to count all."""
 

@@ -115,7 +115,9 @@ class _RuleReader(YamlReader):
             self.reported.append(problems.invalid_value(expect.spot, "expect", expect.text, verdicts))
             return None
         name = self.text(test, "name") or f"test {index}"
-        return DraftTest(name, spans, hit_max_duration, Verdict(expect.text), test.spot)
+        return DraftTest(
+            name=name, spans=spans, hit_max_duration=hit_max_duration, expect=Verdict(expect.text), spot=test.spot
+        )
 
     def _example(self, node: YamlNode) -> DraftTest | None:
         """Read `example_violation`: a list of spans, a mapping with `spans`, or `trace: [{span: NAME, …}]`."""
@@ -129,7 +131,13 @@ class _RuleReader(YamlReader):
             spans = self._trace_spans(example) if "trace" in example.entries else self._spans(example)
         if spans is None:
             return None
-        return DraftTest("example_violation", spans, hit_max_duration, Verdict.BROKEN, node.spot)
+        return DraftTest(
+            name="example_violation",
+            spans=spans,
+            hit_max_duration=hit_max_duration,
+            expect=Verdict.BROKEN,
+            spot=node.spot,
+        )
 
     def _trace_spans(self, example: YamlMapping) -> tuple[Span, ...] | None:
         """Read the spans of `trace`, which may use `span` as the key of the name."""

@@ -40,7 +40,7 @@ ACTIVE = "active"
 _form = options.output_format("text", "json")
 
 
-class Row(msgspec.Struct, frozen=True):
+class Row(msgspec.Struct, frozen=True, kw_only=True):
     """The output of `library` for a rule."""
 
     id: str
@@ -241,7 +241,14 @@ def _write(directory: Path, files: dict[str, str], *, force: bool) -> list[Path]
 
 def _row(each: LibraryRule) -> Row:
     rule = each.rule
-    return Row(rule.id, each.framework, rule.severity.value, rule.controls, rule.title, rule.tags)
+    return Row(
+        id=rule.id,
+        framework=each.framework,
+        severity=rule.severity.value,
+        controls=rule.controls,
+        title=rule.title,
+        tags=rule.tags,
+    )
 
 
 def _cells(each: LibraryRule) -> tuple[str, ...]:

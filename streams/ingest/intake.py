@@ -277,7 +277,7 @@ class Intake:
             trace_id = record.trace_id
             to = source[1] if trace_id is None else partitions.of_trace(bytes.fromhex(trace_id), self._audit_partitions)
             to %= self._audit_partitions
-            at = SourcePosition(*source, epoch, offset, numbers[to])
+            at = SourcePosition(topic=source[0], partition=source[1], epoch=epoch, offset=offset, index=numbers[to])
             numbers[to] += 1
             metrics.AUDIT_RECORDS.labels(source[0]).inc()
             self._outbox.send(

@@ -200,7 +200,7 @@ for _stage in STAGES:
     STAGE.labels(_stage)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Tally:
     """The counts of a batch of records of one topic: taking a metric's own lock for every record is too expensive."""
 

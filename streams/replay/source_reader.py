@@ -35,7 +35,7 @@ MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Read:
     """What was read; `records` is None if they were not counted.
 
@@ -86,7 +86,7 @@ class SourceReader:
     """
 
     def __init__(self, settings: Settings, projector: Projector, plan: Plan, inputs: Iterable[Input]) -> None:
-        self.read = Read(0)
+        self.read = Read(records=0)
         self.hours: dict[tuple[Source, int], HourRead] = {}
         self._plan = plan
         self._projector = projector
@@ -259,7 +259,7 @@ def _place(message: Message) -> Source:
 
 
 def _source(settings: Settings, each: Input) -> SourcePartition:
-    place, begin = TopicPartition(*each.source), StartPosition(each.begin, EPOCH)
+    place, begin = TopicPartition(*each.source), StartPosition(offset=each.begin, epoch=EPOCH)
     source = SourcePartition.starting_at(place, begin, "", each.partition_count, PartitionTime.of(settings), now_ms=0)
     # The plan knows better than the first record up to when earlier records are missing.
     source.misses_beginning = False

@@ -55,7 +55,7 @@ class _Document(msgspec.Struct, rename="camel"):
     resource_logs: Sequence[ResourceLogs] | msgspec.UnsetType = msgspec.UNSET
 
 
-class _AnyValue(msgspec.Struct, rename="camel"):
+class _AnyValue(msgspec.Struct, rename="camel", kw_only=True):
     string_value: str | None = None
     bool_value: bool | None = None
     int_value: msgspec.Raw = _ABSENT

@@ -101,7 +101,7 @@ class Status(msgspec.Struct, frozen=True):
         return _enum_number(self.raw_code, _STATUS_CODES)
 
 
-class Span(msgspec.Struct, rename="camel"):
+class Span(msgspec.Struct, rename="camel", kw_only=True):
     """One span."""
 
     name: str = ""
@@ -146,7 +146,7 @@ class Span(msgspec.Struct, rename="camel"):
         return _time_ns(self.raw_end)
 
 
-class LogRecord(msgspec.Struct, rename="camel"):
+class LogRecord(msgspec.Struct, rename="camel", kw_only=True):
     """One log record."""
 
     attributes: Sequence[KeyValue] = ()

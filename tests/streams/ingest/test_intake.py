@@ -71,13 +71,15 @@ def intake(settings: Settings, outbox: Outbox, sources: dict[Source, SourceParti
 @pytest.fixture
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """Default settings."""
-    return Settings("127.0.0.1:1", tmp_path_factory.getbasetemp())
+    return Settings(bootstrap="127.0.0.1:1", state_dir=tmp_path_factory.getbasetemp())
 
 
 def reading(topic: str) -> SourcePartition:
     """Create a source partition that is read from offset 5 on."""
     time = PartitionTime[Projected](out_of_order_ms=200, idle_lag_ms=100, max_clock_skew_ms=5_000, broker_skew_ms=5_000)
-    return SourcePartition.starting_at(TopicPartition(topic, 0), StartPosition(5, 1), "id", 1, time, now_ms=NOW_MS)
+    return SourcePartition.starting_at(
+        TopicPartition(topic, 0), StartPosition(offset=5, epoch=1), "id", 1, time, now_ms=NOW_MS
+    )
 
 
 def message(offset: int, value: bytes | None = None, topic: str = SPANS, stamp: int = TIMESTAMP_CREATE_TIME) -> Message:

@@ -52,7 +52,12 @@ def test_tally_fills_a_counter_each() -> None:
     """Each number of a tally is a counter of its own."""
     before = metrics.totals()
 
-    metrics.add("a", metrics.Tally(1, 2, 4, 8, 16, 32, 64))
+    metrics.add(
+        "a",
+        metrics.Tally(
+            records=1, projected=2, spans=4, spans_without_trace=8, logs_without_trace=16, facts=32, stale=64
+        ),
+    )
 
     after = metrics.totals()
     grown = {name: after[name] - before[name] for name in after if after[name] != before[name]}
@@ -71,7 +76,13 @@ def test_times_fill_a_counter_each() -> None:
     """Counts of a source partition's clock are added once."""
     before = metrics.totals()
     time = PartitionTime[str](
-        2_000, 2_000, 5_000, skewed_count=1, held_back_count=2, behind_count=4, out_of_bounds_count=8
+        out_of_order_ms=2_000,
+        idle_lag_ms=2_000,
+        max_clock_skew_ms=5_000,
+        skewed_count=1,
+        held_back_count=2,
+        behind_count=4,
+        out_of_bounds_count=8,
     )
 
     metrics.take_times("a", time)
