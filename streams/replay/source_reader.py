@@ -189,7 +189,7 @@ class SourceReader:
                 source.add_batch(result, local_ms=local_ms)
                 batch = messages[index : index + result.record_count]
                 for record in batch_facts(batch, result, self._projector, self._budget):
-                    if record.reason is not None:
+                    if record.refusal is not None:
                         self.read.unreadable += 1
                         self._note_hour(record.message, 1)
                     add_to_builder(source.builder, record)
@@ -238,8 +238,8 @@ class SourceReader:
             self.read.unreadable += 1
         else:
             room_bytes = self._budget.facts_bytes(len(value or b""))
-            projected.traces, refused, _ = project(decoded, self._projector, room_bytes)
-            unreadable = int(refused is not None)
+            projected.traces, refusal, _ = project(decoded, self._projector, room_bytes)
+            unreadable = int(refusal is not None)
             self.read.unreadable += unreadable
             span_count = decoded.span_count
         self._count([message], time_ms, time_ms, span_count)

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import re
 
-import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from dsl import Interest
-from streams.decode.decoder import Decoder
-from streams.errors import RecordError
 from streams.ingest.watermark import PartitionTime
 from streams.observe import metrics
 from streams.windows.close import CloseReason
@@ -130,30 +126,6 @@ def test_every_reason_of_a_close_is_shown_from_the_start() -> None:
     reasons = {labels[0] for labels in shown("windows_closed")}
 
     assert {reason.value for reason in CloseReason} == reasons
-
-
-UNREADABLE = (
-    b"",
-    b'{"resourceSpans":[],"x":' + b"[" * 100_000,
-    b"{}",
-    b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"00","name":"a"}]}]}]}',
-    b"\x0a\x03\x4a\x01a",
-    b"{",
-    b'{"resourceSpans":7}',
-    b"\xff",
-)
-
-
-def reason(value: bytes) -> str:
-    """Returns why a record's value cannot be read, as the metric labels it."""
-    with pytest.raises(RecordError) as refused:
-        Decoder(Interest(frozenset(), every_span=True, attributes=frozenset())).decode(value)
-    return str(refused.value).split(":", maxsplit=1)[0]
-
-
-def test_every_reason_of_a_dead_letter_is_declared() -> None:
-    """Unreadable records are counted by the reasons in the table, each of which occurs: the labels are a closed set."""
-    assert [*metrics.WHY_DEAD] == sorted(map(reason, UNREADABLE))
 
 
 def test_watermark_goes_with_its_partition() -> None:
