@@ -101,11 +101,19 @@ def load_compiled(paths: Iterable[str | Path]) -> list[CompiledRule]:
 
 def compile_files(files: Iterable[SourceFile]) -> tuple[list[CompiledRule], list[Problem]]:
     """Return the rules that have no error of their own, and all problems of the files; list files are among them."""
+    files = list(files)
+    drafts, reported = read_drafts(files)
+    compiled, draft_problems = compile_drafts(files, drafts)
+    return compiled, reported + draft_problems
+
+
+def compile_drafts(
+    files: Iterable[SourceFile], drafts: Sequence[DraftFile]
+) -> tuple[list[CompiledRule], list[Problem]]:
+    """Return the rules that have no error of their own, and the problems of the drafts that the files contain."""
     reported: list[Problem] = []
     compiled: list[CompiledRule] = []
     first: dict[str, problems.Location] = {}
-    files = list(files)
-    drafts = _read_drafts(files, reported)
     lists = {file.path: file for file in files if file.path.endswith(source.LIST_SUFFIX)}
     names, name_problems = read_names(drafts, lists)
     reported += name_problems
@@ -146,8 +154,9 @@ def _pairings(of_rules: Iterable[Mapping[bytes, Pairing]]) -> dict[bytes, Pairin
     return reported
 
 
-def _read_drafts(files: Iterable[SourceFile], reported: list[Problem]) -> list[DraftFile]:
-    drafts = []
+def read_drafts(files: Iterable[SourceFile]) -> tuple[list[DraftFile], list[Problem]]:
+    """Read the rule files among the files; return what they contain, and the problems of reading it."""
+    drafts, reported = list[DraftFile](), list[Problem]()
     for file in files:
         if file.path.endswith(source.LIST_SUFFIX):
             continue
@@ -157,7 +166,7 @@ def _read_drafts(files: Iterable[SourceFile], reported: list[Problem]) -> list[D
         if draft.is_empty and not file_problems:
             reported.append(problems.empty_file(file.spot(1, 1)))
         drafts.append(draft)
-    return drafts
+    return drafts, reported
 
 
 def _set_exception_problems(parts: _SetParts, ids: Sequence[str]) -> Iterator[Problem]:

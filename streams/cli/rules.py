@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from dsl import RuleSet, library
+from dsl.files.schema import rule_file_schema
 from dsl.library import LibraryRule
 from streams.cli import commands, options, rules_backfill
 from streams.cli.load import load
@@ -222,6 +223,20 @@ def show_library(names: tuple[str, ...], copy: Path | None, form: str, *, force:
     else:
         for line in table(_HEAD, map(_cells, library_rules)):
             click.echo(line)
+
+
+@command.command(
+    "schema",
+    short_help="Print the JSON Schema of YAML rule files.",
+    epilog="\b\nExample:\n  betrace rules schema > rules.schema.json",
+)
+def show_schema() -> None:
+    """Print the JSON Schema of YAML rule files, by which editors complete keys and mark mistakes.
+
+    Editors with the YAML language server use it for files that begin with a comment that names it:
+    "yaml-language-server: $schema=FILE".
+    """
+    click.echo(msgspec.json.format(msgspec.json.encode(rule_file_schema()), indent=2))
 
 
 def _write(directory: Path, files: dict[str, str], *, force: bool) -> list[Path]:
