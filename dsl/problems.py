@@ -6,10 +6,12 @@ files, headers and YAML, and W4 for warnings, with which rules still load. `dsl.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from enum import Enum
+
+_SHOWN_SPANS = 5
 
 
 class Severity(Enum):
@@ -37,9 +39,9 @@ class Spot:
     length: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One problem: its location, what is wrong and what to do."""
+    """One problem: its location, what is wrong, what to do, and notes on why it is so."""
 
     code: str
     severity: Severity
@@ -48,6 +50,20 @@ class Problem:
     help: str
     excerpt: str | None = None
     length: int = 1
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenTrace:
+    """What a rule saw of the trace of a test: for each subject, the numbers of the spans that it matches, from 1.
+
+    `missing`, `present` and `is_excepted` are those of the judgement.
+    """
+
+    missing: Sequence[str]
+    present: Sequence[str]
+    is_excepted: bool
+    matches: Sequence[tuple[str, Sequence[int]]]
 
 
 def sort_by_location(problems: Sequence[Problem]) -> list[Problem]:
@@ -61,11 +77,27 @@ def has_errors(problems: Sequence[Problem]) -> bool:
 
 
 def _error(code: str, spot: Spot, message: str, advice: str) -> Problem:
-    return Problem(code, Severity.ERROR, spot.location, message, advice, spot.excerpt, spot.length)
+    return Problem(
+        code=code,
+        severity=Severity.ERROR,
+        location=spot.location,
+        message=message,
+        help=advice,
+        excerpt=spot.excerpt,
+        length=spot.length,
+    )
 
 
 def _warning(code: str, spot: Spot, message: str, advice: str) -> Problem:
-    return Problem(code, Severity.WARNING, spot.location, message, advice, spot.excerpt, spot.length)
+    return Problem(
+        code=code,
+        severity=Severity.WARNING,
+        location=spot.location,
+        message=message,
+        help=advice,
+        excerpt=spot.excerpt,
+        length=spot.length,
+    )
 
 
 def _did_you_mean(word: str, known: Sequence[str]) -> str:
@@ -393,12 +425,26 @@ def missing_key(spot: Spot, key: str) -> Problem:
     return _error("E324", spot, f"`{key}` is missing", f"add `{key}`")
 
 
-def failed_test(spot: Spot, name: str, expected: str, actual: str) -> Problem:
+def failed_test(spot: Spot, name: str, expected: str, actual: str, why: SeenTrace | None = None) -> Problem:
     """Report a test with an unexpected verdict."""
     advice = "correct the rule or the test"
     if (expected, actual) == ("held", "not_applicable"):
         advice = "the rule does not apply to this trace; state what it is about with `when { … }`"
-    return _error("E330", spot, f"test `{_truncate(name)}` expects {expected}, but the verdict is {actual}", advice)
+    message = f"test `{_truncate(name)}` expects {expected}, but the verdict is {actual}"
+    problem = _error("E330", spot, message, advice)
+    return problem if why is None else replace(problem, notes=tuple(_notes(why)))
+
+
+def _notes(why: SeenTrace) -> Iterator[str]:
+    """Yield what was missing or present, and the spans that each subject matches; spans count from 1."""
+    yield from (f"missing: {_truncate(text)}" for text in why.missing)
+    yield from (f"forbidden, but present: {_truncate(text)}" for text in why.present)
+    if why.is_excepted:
+        yield "an exception exempts what the rule is about"
+    for subject, numbers in why.matches:
+        listed = ", ".join(map(str, numbers[:_SHOWN_SPANS])) + (", …" if len(numbers) > _SHOWN_SPANS else "")
+        which = "no span" if not numbers else f"span {listed}" if len(numbers) == 1 else f"spans {listed}"
+        yield f"`{_truncate(subject)}` matches {which}"
 
 
 def depends_on_others(spot: Spot, name: str, alone: str, among: str) -> Problem:
@@ -500,3 +546,9 @@ def attribute_as_text(spot: Spot, text: str, instead: str, *, has_one_name: bool
     before = "" if has_one_name else "give both spans the attribute under one name and "
     advice = f"{before}write `{_truncate(instead)}`, or put the text in quotes"
     return _warning("W420", spot, f"`{_truncate(text)}` is a text here, not an attribute", advice)
+
+
+def only_held_tests(spot: Spot, rule_id: str) -> Problem:
+    """Warn of a rule of which no test shows what breaks it."""
+    advice = "add a test with a trace that breaks the rule"
+    return _warning("W422", spot, f"every test of the rule `{rule_id}` expects held", advice)

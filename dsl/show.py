@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from dsl.problems import Problem
+from dsl.problems import Problem, Severity
 
 _WIDTH = 120
+_SHOWN_PLACES = 10
 
 
 def render_text(problems: Iterable[Problem]) -> str:
@@ -18,8 +19,17 @@ def render_text(problems: Iterable[Problem]) -> str:
     return "\n".join(_block(problem) for problem in problems)
 
 
-def render_json(problems: Iterable[Problem]) -> list[dict[str, str | int]]:
-    """Return the problems as plain values: code, severity, path, line, column, message, help."""
+def render_grouped(problems: Iterable[Problem]) -> str:
+    """Render the problems as text, and a warning with the same advice as another one only once, with all its places."""
+    groups: dict[object, list[Problem]] = {}
+    for problem in problems:
+        is_warning = problem.severity is Severity.WARNING
+        groups.setdefault((problem.code, problem.help) if is_warning else problem, []).append(problem)
+    return "\n".join(_block(first) + _also_at(others) for first, *others in groups.values())
+
+
+def render_json(problems: Iterable[Problem]) -> list[dict[str, str | int | tuple[str, ...]]]:
+    """Return the problems as plain values: code, severity, path, line, column, message, help, notes."""
     return [
         {
             "code": problem.code,
@@ -29,6 +39,7 @@ def render_json(problems: Iterable[Problem]) -> list[dict[str, str | int]]:
             "column": problem.location.column,
             "message": problem.message,
             "help": problem.help,
+            "notes": problem.notes,
         }
         for problem in problems
     ]
@@ -46,8 +57,18 @@ def printable(line: str) -> str:
 def _block(problem: Problem) -> str:
     location = problem.location
     head = f"{problem.code} {location.path}:{location.line}:{location.column}  {problem.message}"
-    lines = [head, *_caret(problem), f"  help: {problem.help}"]
+    lines = [head, *_caret(problem), *(f"  note: {note}" for note in problem.notes), f"  help: {problem.help}"]
     return "".join(printable(line) + "\n" for line in lines)
+
+
+def _also_at(others: list[Problem]) -> str:
+    """Return a line with the other places of a problem; "" when there is none."""
+    if not others:
+        return ""
+    locations = [problem.location for problem in others]
+    shown = ", ".join(f"{at.path}:{at.line}:{at.column}" for at in locations[:_SHOWN_PLACES])
+    more = len(locations) - _SHOWN_PLACES
+    return printable(f"  also: {shown}" + (f", and {more} more" if more > 0 else "")) + "\n"
 
 
 def _caret(problem: Problem) -> list[str]:

@@ -9,6 +9,8 @@ BetraceError
 
 from __future__ import annotations
 
+from topics.errors import Refusal
+
 
 class BetraceError(Exception):
     """The base of every error that this program raises on purpose."""
@@ -23,7 +25,11 @@ class ConfigError(BetraceError):
 
 
 class RecordError(BetraceError):
-    """One source record cannot be read; `str(error)` is the reason on its dead letter."""
+    """One source record cannot be read; `refusal` is the reason on its dead letter."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(str(refusal))
+        self.refusal = refusal
 
 
 class NotDoneError(BetraceError):

@@ -16,6 +16,7 @@ import pytest
 from streams.cli import main
 from tests.support.documents import anchor, blocks, headings, inline_code, links, shell_commands
 from tests.support.paths import ROOT
+from topics.errors import RefusalReason
 
 FOLDERS = ("dsl", "helm", "streams", "tests", "topics")
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(page for name in FOLDERS for page in (ROOT / name).rglob("*.md"))]
@@ -144,6 +145,14 @@ def test_layers_are_those_of_the_contract() -> None:
     [drawn] = blocks((ROOT / "streams" / "README.md").read_text(), "text")
 
     assert [layer.replace(" | ", " · ") for layer in layers] == drawn.splitlines()
+
+
+def test_reasons_of_dead_letters_are_explained() -> None:
+    """The page on dead letters has a row for each reason, in the order of the enum, and no other row."""
+    page = (ROOT / "streams" / "ingest" / "README.md").read_text()
+    [table] = re.findall(r"^\| reason \|.*\n\| ---.*\n((?:\|.*\n)+)", page, re.MULTILINE)
+
+    assert [reason.value for reason in RefusalReason] == re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

@@ -30,7 +30,7 @@ class Partitions(Enum):
     USERS = "users"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TopicSpec:
     """A topic of the flow; `name` lacks the prefix, and `config` has Kafka's names and values."""
 
@@ -91,7 +91,7 @@ def delete_after_days(count: int) -> dict[str, str]:
 def topic_plans(spec: TopicSpec, layout: Layout) -> list[TopicPlan]:
     """Return the topics that `spec` describes: a single one of BeTrace's own, or every source topic.
 
-    >>> spec = TopicSpec("facts", "", "", Partitions.FACTS, "", "")
+    >>> spec = TopicSpec(name="facts", holds="", key="", partitions=Partitions.FACTS, written_by="", read_by="")
     >>> [(topic.name, topic.partition_count) for topic in topic_plans(spec, Layout(prefix="eu."))]
     [('eu.facts', 12)]
     """

@@ -104,7 +104,7 @@ def _join_key_names(expr: Expr, source: SourceText) -> Iterator[Problem]:
                 yield from _join_key_names(item, source)
         case Not(item):
             yield from _join_key_names(item, source)
-        case Pair(_, subject):
+        case Pair(quantifier=_, subject=subject):
             for key in expr.keys:
                 yield from _name(key.left, split_subject(subject).name, source)
 

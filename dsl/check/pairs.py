@@ -64,4 +64,4 @@ def _orders(expr: Expr, *, positive: bool | None = None) -> Iterator[Order]:
 def _as_pair(order: Order) -> Pair:
     """Return `a after b` for every a and b: some a has b before."""
     partner = Partner(order.right, Relations((RelationWord(_OPPOSITE[order.op]),)))
-    return Pair("some", order.left, None, partner, at=order.at)
+    return Pair(quantifier="some", subject=order.left, that=None, partner=partner, at=order.at)

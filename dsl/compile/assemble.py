@@ -57,7 +57,7 @@ from dsl.syntax.printer import expr_text, subject_text
 ANY_SPAN = Has(Name(EVERY_SPAN))
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Assembly:
     """Assembles one rule; afterwards `atom_specs` has its atoms and how far each is counted.
 
@@ -85,7 +85,13 @@ class Assembly:
             every_span = self._hit(ANY_SPAN, bound=False)
             subject_hits, triggers = (*subject_hits, every_span), triggers | {every_span.atom}
         self.is_about_every_trace = AtomSpec(ANY_SPAN, self.zone).fingerprint in triggers
-        return Formula(applies, broken, plain if self.exemptions else None, subject_hits, triggers)
+        return Formula(
+            applies=applies,
+            broken=broken,
+            unexcepted=plain if self.exemptions else None,
+            subjects=subject_hits,
+            trigger_atoms=triggers,
+        )
 
     def _applies(self, meaning: Meaning, *, exempts: bool = True) -> Term:
         if not exempts:
@@ -131,12 +137,21 @@ class Assembly:
             pairing = Pairing.UNSTARTED if pair.quantifier == "each" else Pairing.NOTHING
             subject = self._pair_atom(pair.subject, bound=True, pairing=pairing)
             partner = self._pair_atom(pair.partner.subject, bound=bound, pairing=Pairing.NOTHING)
-            return PairBoundsTerm(_pair_labels(pair), pair.quantifier, subject, order, partner)
+            return PairBoundsTerm(
+                labels=_pair_labels(pair), quantifier=pair.quantifier, subject=subject, order=order, partner=partner
+            )
         keys = _names(pair.keys)
         subject = self._pair_atom(pair.subject, bound=True, keys=keys)
         that = None if pair.that is None else self._relation(pair.subject, pair.that, keys, bound=True)
         relation = self._relation(pair.subject, pair.partner, keys, bound=bound)
-        return PairTerm(_pair_labels(pair), pair.quantifier, subject, that, relation, pair.partner.is_own)
+        return PairTerm(
+            labels=_pair_labels(pair),
+            quantifier=pair.quantifier,
+            subject=subject,
+            that=that,
+            relation=relation,
+            is_own=pair.partner.is_own,
+        )
 
     def _relation(self, subject: Subject, partner: Partner, keys: tuple[str, ...], *, bound: bool) -> Relation:
         """Return the relation of a partner to a subject whose atom has these keys."""

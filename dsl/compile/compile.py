@@ -49,7 +49,7 @@ class RulesError(Exception):
         self.problems = reported
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CompiledRule:
     """A rule with its draft and body, the specs of its atoms, and what pairs must know about each."""
 
@@ -101,11 +101,19 @@ def load_compiled(paths: Iterable[str | Path]) -> list[CompiledRule]:
 
 def compile_files(files: Iterable[SourceFile]) -> tuple[list[CompiledRule], list[Problem]]:
     """Return the rules that have no error of their own, and all problems of the files; list files are among them."""
+    files = list(files)
+    drafts, reported = read_drafts(files)
+    compiled, draft_problems = compile_drafts(files, drafts)
+    return compiled, reported + draft_problems
+
+
+def compile_drafts(
+    files: Iterable[SourceFile], drafts: Sequence[DraftFile]
+) -> tuple[list[CompiledRule], list[Problem]]:
+    """Return the rules that have no error of their own, and the problems of the drafts that the files contain."""
     reported: list[Problem] = []
     compiled: list[CompiledRule] = []
     first: dict[str, problems.Location] = {}
-    files = list(files)
-    drafts = _read_drafts(files, reported)
     lists = {file.path: file for file in files if file.path.endswith(source.LIST_SUFFIX)}
     names, name_problems = read_names(drafts, lists)
     reported += name_problems
@@ -146,8 +154,9 @@ def _pairings(of_rules: Iterable[Mapping[bytes, Pairing]]) -> dict[bytes, Pairin
     return reported
 
 
-def _read_drafts(files: Iterable[SourceFile], reported: list[Problem]) -> list[DraftFile]:
-    drafts = []
+def read_drafts(files: Iterable[SourceFile]) -> tuple[list[DraftFile], list[Problem]]:
+    """Read the rule files among the files; return what they contain, and the problems of reading it."""
+    drafts, reported = list[DraftFile](), list[Problem]()
     for file in files:
         if file.path.endswith(source.LIST_SUFFIX):
             continue
@@ -157,7 +166,7 @@ def _read_drafts(files: Iterable[SourceFile], reported: list[Problem]) -> list[D
         if draft.is_empty and not file_problems:
             reported.append(problems.empty_file(file.spot(1, 1)))
         drafts.append(draft)
-    return drafts
+    return drafts, reported
 
 
 def _set_exception_problems(parts: _SetParts, ids: Sequence[str]) -> Iterator[Problem]:
@@ -186,7 +195,7 @@ def _compile_rule(draft: Draft, metadata: Metadata, parts: _SetParts, reported: 
     reported += without_repeated(rule_problems, draft.condition, names)
     if body is None or kind is None or problems.has_errors(rule_problems):
         return None
-    assembly = Assembly(metadata.timezone, exemptions)
+    assembly = Assembly(zone=metadata.timezone, exemptions=exemptions)
     formula = assembly.formula(body, kind)
     if assembly.is_about_every_trace:
         reported.append(problems.about_every_trace(draft.condition.spot(body.at)))
@@ -196,7 +205,7 @@ def _compile_rule(draft: Draft, metadata: Metadata, parts: _SetParts, reported: 
     texts = [draft.condition, *(each.where for each in draft.exceptions)]
     shown = tuple(shown for _, shown in exceptions)
     rule = replace(rule, exceptions=shown, triage=metadata.triage, definitions=used_names(texts, names))
-    return CompiledRule(rule, draft, body, assembly.atom_specs, assembly.pairings)
+    return CompiledRule(rule=rule, draft=draft, body=body, atom_specs=assembly.atom_specs, pairings=assembly.pairings)
 
 
 def _rule(meta: Metadata, kind: Kind, text: str, fingerprint: str, formula: Formula, atoms: frozenset[bytes]) -> Rule:

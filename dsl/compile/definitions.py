@@ -132,7 +132,7 @@ class _SubjectResolver:
         text = subject_text(subject) if needs_group else occurrence_text(subject)
         tokens, _ = lex(_whole(text))
         warnings = frozenset(problem.message for problem in subject_problems)
-        return Definition(False, tuple(tokens), text, needs_group, warnings)  # noqa: FBT003
+        return Definition(is_list=False, tokens=tuple(tokens), text=text, needs_group=needs_group, warnings=warnings)
 
 
 def used_names(sources: Iterable[SourceText], names: Names) -> tuple[str, ...]:
@@ -158,4 +158,4 @@ def _named(source: SourceText) -> list[Token]:
 
 
 def _whole(text: str) -> SourceText:
-    return SourceText(source_file("", text), text, 1)
+    return SourceText(file=source_file("", text), text=text, line=1)

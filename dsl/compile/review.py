@@ -1,8 +1,8 @@
 """Finds everything that `betrace check` reports.
 
-In: paths and today's date. Out: all problems, sorted by location: those of loading, failing tests, and expired
-exceptions. Tests judge each trace with the same `hits` and `judge` as live processing: by the rule alone, and by all
-rules of the files together.
+In: paths and today's date. Out: all problems, sorted by location: those of loading, failing tests, rules without tests
+that show what breaks them, and expired exceptions. Tests judge each trace with the same `hits` and `judge` as live
+processing: by the rule alone, and by all rules of the files together.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import date
 from pathlib import Path
 
 from dsl import problems
-from dsl.compile.compile import CompiledRule, build_rule_set, compile_files
+from dsl.compile.compile import CompiledRule, build_rule_set, compile_drafts, read_drafts
 from dsl.files.definitions import read_files
 from dsl.files.draft import DraftTest
 from dsl.judge.atoms import Atom, Pairing
@@ -22,10 +22,10 @@ from dsl.judge.occurrences import Occurrences
 from dsl.judge.ruleset import Rule, RuleSet
 from dsl.judge.span import Span
 from dsl.judge.verdict import Judgement, Verdict, judge
-from dsl.problems import Problem
+from dsl.problems import Problem, SeenTrace
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class InMemoryAtomFacts:
     """The facts of one atom in a trace that is held in memory; `counted` as in `Atom`, None to count all."""
 
@@ -52,16 +52,32 @@ class InMemoryAtomFacts:
             self.occurrences.add(span.identity, span.start_ns, hash_variants(variants, [key_hash] * len(atom.keys)))
 
 
+@dataclass(frozen=True, slots=True)
+class Review:
+    """All problems of rule files, sorted by location, and how many rules and tests they have."""
+
+    problems: list[Problem]
+    rule_count: int
+    test_count: int
+
+
 def review(paths: Iterable[str | Path], today: date) -> list[Problem]:
     """Return every problem of the rule files, sorted by location."""
+    return review_files(paths, today).problems
+
+
+def review_files(paths: Iterable[str | Path], today: date) -> Review:
+    """Review the rule files; rules with an error are counted too, with their tests."""
     files, reported = read_files(paths)
-    compiled, compile_problems = compile_files(files)
-    reported += compile_problems
+    drafts, draft_problems = read_drafts(files)
+    compiled, compile_problems = compile_drafts(files, drafts)
+    reported += draft_problems + compile_problems
     all_rules = as_rule_set(compiled)
     for rule in compiled:
         reported += run_tests(rule, all_rules)
         reported += _expired(rule, today)
-    return problems.sort_by_location(reported)
+    rules = [rule for file in drafts for rule in file.rules]
+    return Review(problems.sort_by_location(reported), len(rules), sum(len(rule.tests) for rule in rules))
 
 
 def as_rule_set(compiled: Iterable[CompiledRule]) -> RuleSet:
@@ -86,21 +102,43 @@ def run_tests(compiled: CompiledRule, all_rules: RuleSet) -> Iterator[Problem]:
         yield problems.missing_tests(compiled.draft.spot, compiled.rule.id)
     if not compiled.draft.tests:
         return
-    rule, alone = compiled.rule, as_rule_set([compiled])
+    rule, alone, passed = compiled.rule, as_rule_set([compiled]), True
     for test in compiled.draft.tests:
-        actual, among_others = _verdict(alone, rule, test), _verdict(all_rules, rule, test)
+        judgement = _judgement(alone, rule, test)
+        actual, among_others = _verdict(judgement), _verdict(_judgement(all_rules, rule, test))
         if actual is not test.expect:
-            yield problems.failed_test(test.spot, test.name, test.expect.value, actual.value)
+            passed = False
+            seen = _seen_trace(alone, rule, test, judgement)
+            yield problems.failed_test(test.spot, test.name, test.expect.value, actual.value, seen)
         if among_others is not actual:
             yield problems.depends_on_others(test.spot, test.name, actual.value, among_others.value)
+    if passed and all(test.expect is Verdict.HELD for test in compiled.draft.tests):
+        yield problems.only_held_tests(compiled.draft.spot, rule.id)
 
 
-def _verdict(rules: RuleSet, rule: Rule, test: DraftTest) -> Verdict:
+def _judgement(rules: RuleSet, rule: Rule, test: DraftTest) -> Judgement | None:
     judgements = judge_trace(rules, test.spans, whole=not test.hit_max_duration)
     # Two rules with the same id, which is reported elsewhere, each have a verdict of their own.
     rule_key = (rule.id, rule.fingerprint)
-    of_rule = (each.verdict for each in judgements if (each.rule.id, each.rule.fingerprint) == rule_key)
-    return next(of_rule, Verdict.NOT_APPLICABLE)
+    return next((each for each in judgements if (each.rule.id, each.rule.fingerprint) == rule_key), None)
+
+
+def _verdict(judgement: Judgement | None) -> Verdict:
+    return Verdict.NOT_APPLICABLE if judgement is None else judgement.verdict
+
+
+def _seen_trace(rules: RuleSet, rule: Rule, test: DraftTest, judgement: Judgement | None) -> SeenTrace:
+    """Return what a rule saw of the trace of a test; a subject with and without exceptions is one."""
+    matches: dict[str, list[int]] = {}
+    for term in rule.formula.subjects:
+        numbers = [number for number, span in enumerate(test.spans, 1) if rules.atoms[term.atom].holds(span)]
+        matches.setdefault(term.text, numbers)
+    return SeenTrace(
+        missing=() if judgement is None else judgement.missing,
+        present=() if judgement is None else judgement.present,
+        is_excepted=judgement is not None and judgement.excepted,
+        matches=list(matches.items()),
+    )
 
 
 def _expired(compiled: CompiledRule, today: date) -> Iterator[Problem]:

@@ -116,7 +116,7 @@ def _implies_hit(expr: Expr) -> bool:
 
 
 def _exception(exception: RuleException) -> str:
-    cond, _ = parse_cond(SourceText(source_file("", exception.where), exception.where, 1))
+    cond, _ = parse_cond(SourceText(file=source_file("", exception.where), text=exception.where, line=1))
     until = "" if exception.expires is None else f" up to and including {exception.expires.isoformat()}"
     why = ": ".join(text for text in (exception.owner, exception.reason) if text)
     phrases = "" if cond is None else whose_phrase(cond)

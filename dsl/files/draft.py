@@ -18,7 +18,7 @@ from dsl.problems import Spot
 from dsl.syntax.source import SourceText
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DraftException:
     """An exception as written; `expires` is the last day on which it applies."""
 
@@ -29,7 +29,7 @@ class DraftException:
     spot: Spot
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DraftTest:
     """A test in a rule file: the spans of one trace, whether its window hit `max_duration`, and the verdict."""
 
@@ -77,7 +77,7 @@ class DraftSetException:
     exception: DraftException
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
     """One rule as written.
 

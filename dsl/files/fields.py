@@ -33,7 +33,7 @@ _CONTROL_TITLE = re.compile(r"(\S{1,60}) (\S{1,60}):")
 E = TypeVar("E", bound=Enum)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Metadata:
     """The metadata of a rule; `kind` is None when only the condition can determine it."""
 

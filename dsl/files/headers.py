@@ -78,7 +78,7 @@ def _read_draft(file: SourceFile, header: range, end: int, reported: list[Proble
     if (condition := _source_text(file, header.stop, end)) is None:
         reported.append(problems.header_without_rule(spot))
         return None
-    return Draft(fields, condition, spot, tuple(dict.fromkeys(kinds)))
+    return Draft(fields=fields, condition=condition, spot=spot, header_kinds=tuple(dict.fromkeys(kinds)))
 
 
 def _fields(file: SourceFile, index: int, kinds: list[Kind], reported: list[Problem]) -> Iterable[tuple[str, Field]]:
@@ -131,4 +131,4 @@ def _source_text(file: SourceFile, start: int, end: int) -> SourceText | None:
     """Return the text of these lines without surrounding blank lines and comments; None when nothing remains."""
     lines = file.lines
     used = [index for index in range(start, end) if lines[index].strip() and not _COMMENT.match(lines[index])]
-    return SourceText(file, "\n".join(lines[used[0] : used[-1] + 1]), used[0] + 1) if used else None
+    return SourceText(file=file, text="\n".join(lines[used[0] : used[-1] + 1]), line=used[0] + 1) if used else None

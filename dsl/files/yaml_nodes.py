@@ -131,10 +131,12 @@ def source_text(file: SourceFile, scalar: YamlScalar) -> SourceText:
     text = scalar.text.rstrip()
     line, column = scalar.spot.location.line, scalar.spot.location.column - 1
     if scalar.style == "|":
-        return _block_source(file, text, line) or SourceText(file, text, line, column, is_exact=False)
+        return _block_source(file, text, line) or SourceText(
+            file=file, text=text, line=line, first_indent=column, is_exact=False
+        )
     first = column if scalar.style is None else column + 1
     is_exact = file.lines[line - 1][first:].startswith(text) and "\n" not in text
-    return SourceText(file, text, line, first if is_exact else column, is_exact=is_exact)
+    return SourceText(file=file, text=text, line=line, first_indent=first if is_exact else column, is_exact=is_exact)
 
 
 def _block_source(file: SourceFile, text: str, line: int) -> SourceText | None:
@@ -146,7 +148,7 @@ def _block_source(file: SourceFile, text: str, line: int) -> SourceText | None:
     indent = len(written[first]) - len(text_lines[first])
     pairs = zip(written, text_lines, strict=True)
     is_exact = all(line[indent:].rstrip() == text_line.rstrip() for line, text_line in pairs)
-    return SourceText(file, text, line + 1, indent, indent) if is_exact else None
+    return SourceText(file=file, text=text, line=line + 1, first_indent=indent, indent=indent) if is_exact else None
 
 
 class _NestingError(Exception):

@@ -81,7 +81,9 @@ class YamlReader:
         if (where := self.scalar(fields, "where", required=True)) is None:
             return None
         owner, reason = self.text(fields, "owner"), self.text(fields, "reason")
-        return DraftException(source_text(self.file, where), owner, reason, self._day(fields), fields.spot)
+        return DraftException(
+            where=source_text(self.file, where), owner=owner, reason=reason, expires=self._day(fields), spot=fields.spot
+        )
 
     def _day(self, exception: YamlMapping) -> date | None:
         if (scalar := self.scalar(exception, "expires")) is None:

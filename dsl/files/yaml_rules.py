@@ -21,12 +21,14 @@ from dsl.problems import Problem
 from dsl.syntax.source import SourceFile
 
 _FIELD_KEYS = ("title", *HEADER_KEYS)
-_SYNONYMS = {"name": "title", "compliance_frameworks": "controls"}
-_RULE_KEYS = (*_FIELD_KEYS, *_SYNONYMS, "condition", "exceptions", "tests", "example_violation")
+SYNONYMS = {"name": "title", "compliance_frameworks": "controls"}
+"""Keys that mean the same as another one, which a rule cannot have beside them."""
+
+RULE_KEYS = (*_FIELD_KEYS, *SYNONYMS, "condition", "exceptions", "tests", "example_violation")
 FILE_KEYS = ("rules", *SET_KEYS)
-_TEST_KEYS = ("name", "spans", "expect", "close")
-_EXAMPLE_KEYS = ("spans", "trace", "close")
-_CLOSES = ("quiet", "max_duration", "end_of_input")
+TEST_KEYS = ("name", "spans", "expect", "close")
+EXAMPLE_KEYS = ("spans", "trace", "close")
+CLOSES = ("quiet", "max_duration", "end_of_input")
 _MAX_DURATION = "max_duration"
 _FIRST_START_NS = 1_767_614_400 * 10**9
 _SECOND_NS = 10**9
@@ -56,7 +58,7 @@ class _RuleReader(YamlReader):
 
     def rule(self, node: YamlNode) -> Draft | None:
         """Read a rule; return None when it has no condition."""
-        if (rule := self.mapping(node, "a rule", _RULE_KEYS)) is None:
+        if (rule := self.mapping(node, "a rule", RULE_KEYS)) is None:
             return None
         fields = self._fields(rule)
         tests = self._tests(rule)
@@ -75,7 +77,7 @@ class _RuleReader(YamlReader):
     def _fields(self, rule: YamlMapping) -> dict[str, Field]:
         fields: dict[str, Field] = {}
         for written, entry in rule.entries.items():
-            key = _SYNONYMS.get(written, written)
+            key = SYNONYMS.get(written, written)
             if key not in _FIELD_KEYS:
                 continue
             if key in fields:
@@ -104,7 +106,7 @@ class _RuleReader(YamlReader):
         return [test for test in tests if test is not None]
 
     def _test(self, node: YamlNode, index: int) -> DraftTest | None:
-        if (test := self.mapping(node, "a test", _TEST_KEYS)) is None:
+        if (test := self.mapping(node, "a test", TEST_KEYS)) is None:
             return None
         expect = self.scalar(test, "expect", required=True)
         spans, hit_max_duration = self._spans(test), self._hit_max_duration(test)
@@ -115,21 +117,29 @@ class _RuleReader(YamlReader):
             self.reported.append(problems.invalid_value(expect.spot, "expect", expect.text, verdicts))
             return None
         name = self.text(test, "name") or f"test {index}"
-        return DraftTest(name, spans, hit_max_duration, Verdict(expect.text), test.spot)
+        return DraftTest(
+            name=name, spans=spans, hit_max_duration=hit_max_duration, expect=Verdict(expect.text), spot=test.spot
+        )
 
     def _example(self, node: YamlNode) -> DraftTest | None:
         """Read `example_violation`: a list of spans, a mapping with `spans`, or `trace: [{span: NAME, …}]`."""
         hit_max_duration = False
         if isinstance(node, YamlSequence):
             spans = self._read_spans(node.items)
-        elif (example := self.mapping(node, "example_violation", _EXAMPLE_KEYS)) is None:
+        elif (example := self.mapping(node, "example_violation", EXAMPLE_KEYS)) is None:
             return None
         else:
             hit_max_duration = self._hit_max_duration(example)
             spans = self._trace_spans(example) if "trace" in example.entries else self._spans(example)
         if spans is None:
             return None
-        return DraftTest("example_violation", spans, hit_max_duration, Verdict.BROKEN, node.spot)
+        return DraftTest(
+            name="example_violation",
+            spans=spans,
+            hit_max_duration=hit_max_duration,
+            expect=Verdict.BROKEN,
+            spot=node.spot,
+        )
 
     def _trace_spans(self, example: YamlMapping) -> tuple[Span, ...] | None:
         """Read the spans of `trace`, which may use `span` as the key of the name."""
@@ -147,8 +157,8 @@ class _RuleReader(YamlReader):
 
     def _hit_max_duration(self, test: YamlMapping) -> bool:
         close = self.scalar(test, "close")
-        if close is not None and close.text not in _CLOSES:
-            self.reported.append(problems.invalid_value(close.spot, "close", close.text, _CLOSES))
+        if close is not None and close.text not in CLOSES:
+            self.reported.append(problems.invalid_value(close.spot, "close", close.text, CLOSES))
         return close is not None and close.text == _MAX_DURATION
 
     def _spans(self, test: YamlMapping) -> tuple[Span, ...] | None:

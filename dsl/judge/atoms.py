@@ -62,7 +62,7 @@ class Exemption:
     until_ns: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Atom:
     """A predicate on one span.
 

@@ -37,7 +37,7 @@ class PairLabels:
     keys: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PairExplanation:
     """Why a pair is violated: of `total` occurrences of the subject, `count` lack a partner, or have a forbidden one.
 
@@ -55,7 +55,7 @@ class PairExplanation:
     examples: tuple[PairExample, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PairBoundsTerm:
     """`each subject has partner before`, or `some`, or `after`: first and last starts decide."""
 
@@ -77,7 +77,7 @@ class PairBoundsTerm:
 
     def explain(self, facts: Facts, *, is_missing: bool) -> PairExplanation:  # noqa: ARG002, no occurrence is remembered
         """Return an explanation without examples, because no occurrence is remembered."""
-        return PairExplanation(self.labels, self.subject, self.partner, is_missing)
+        return PairExplanation(labels=self.labels, subject=self.subject, partner=self.partner, is_missing=is_missing)
 
     def _is_some(self, facts: Facts) -> bool:
         if (subject := facts.get(self.subject)) is None or (partner := facts.get(self.partner)) is None:
@@ -96,7 +96,7 @@ class PairBoundsTerm:
         return _is_less(subject.last_ns, partner.last_ns)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PairTerm:
     """Any other pair.
 
@@ -131,7 +131,13 @@ class PairTerm:
             examples = [PairExample(each, None) for each in unmatched(narrowed, partners) or ()]
         relevant = [example for example in examples if (example.partner is None) is is_missing]
         relevant.sort(key=lambda example: example.occurrence.order)
-        explanation = PairExplanation(self.labels, self.subject, self.relation.partner, is_missing, self.is_own)
+        explanation = PairExplanation(
+            labels=self.labels,
+            subject=self.subject,
+            partner=self.relation.partner,
+            is_missing=is_missing,
+            is_own=self.is_own,
+        )
         shown = tuple(relevant[:MAX_EXAMPLES])
         return replace(explanation, count=len(relevant), total=len(narrowed), examples=shown)
 

@@ -28,7 +28,7 @@ Entry: TypeAlias = tuple[int, bytes]
 _start = itemgetter(0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Relation:
     """How a partner relates to an occurrence of the subject.
 
@@ -57,7 +57,7 @@ class Interval(NamedTuple):
         return bisect_left(entries, self.low, key=_start), bisect_right(entries, self.high, key=_start)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class PartnerIndex:
     """The possible partners of a relation.
 
@@ -76,7 +76,7 @@ class PartnerIndex:
     @classmethod
     def of(cls, facts: Facts, relation: Relation) -> Self:
         """Index the partners that a window remembers."""
-        partners = cls(relation)
+        partners = cls(relation=relation)
         partners._add_partners(occurrences_of(facts, relation.partner))
         if relation.between is not None:
             partners._add_barriers(occurrences_of(facts, relation.between))

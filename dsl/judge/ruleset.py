@@ -61,7 +61,7 @@ class Interest:
     attributes: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Formula:
     """The formula of a rule.
 
@@ -107,7 +107,7 @@ class Triage:
     risk_score: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """One compiled rule.
 
@@ -137,7 +137,7 @@ class Rule:
     triage: Triage = field(default_factory=Triage)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RuleSet:
     """All rules of a load, sorted by id; only enabled ones have atoms and are judged.
 

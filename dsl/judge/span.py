@@ -27,6 +27,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     attributes: Attributes = msgspec.field(default_factory=dict)
 
 
+# Positional: one is made for each span, and by keyword that takes 2.4 instead of 1.5 µs.
 class Span(msgspec.Struct, gc=False):
     """A span, or a log record with a trace id (`is_log`).
 

@@ -27,6 +27,7 @@ class Verdict(Enum):
     UNDETERMINED = "undetermined"
 
 
+# Positional: one is made for each rule and window, and keywords take several times as long.
 class Judgement(msgspec.Struct, frozen=True, gc=False):
     """One rule's verdict on one trace.
 

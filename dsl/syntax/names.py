@@ -22,7 +22,7 @@ NAMED = "NAMED"
 _OPERATORS = frozenset({"CMP", "IN", "IN_CIDR", "CONTAINS", "MATCHES", "STARTS_WITH", "ENDS_WITH"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Definition:
     """What a name stands for: the tokens of a list or a subject; `tokens` is empty when it has an error.
 

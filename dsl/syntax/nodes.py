@@ -245,7 +245,7 @@ class Partner:
     is_own: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
     """`each subject has partner`, or `some`; `that` restricts the subject to occurrences that have another partner."""
 
@@ -309,7 +309,7 @@ def _subjects(expr: Expr, *, positive: bool) -> Iterator[tuple[Subject, bool]]:
             yield right, positive
         case CountComparison(left, _, right):
             yield from ((side.subject, positive) for side in (left, right) if isinstance(side, Count))
-        case Pair(_, subject):
+        case Pair(quantifier=_, subject=subject):
             yield subject, positive
             yield from ((other, False) for other in expr.others)
         case Not(item):

@@ -254,7 +254,13 @@ class _Builder(Transformer[Token, object]):
 
     def pair(self, quantifier: Token, subject: Subject, *partners: Partner) -> Pair:
         that = partners[0] if len(partners) > 1 else None
-        return Pair(str(quantifier), subject, that, partners[-1], at=_spanning(quantifier, *_nodes_of(partners[-1])))
+        return Pair(
+            quantifier=str(quantifier),
+            subject=subject,
+            that=that,
+            partner=partners[-1],
+            at=_spanning(quantifier, *_nodes_of(partners[-1])),
+        )
 
     def that(self, _that: Token, owns: Token, subject: Subject, *relations: _Relation) -> Partner:
         return self.partner(owns, subject, *relations)

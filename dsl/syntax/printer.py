@@ -71,7 +71,7 @@ def expr_text(expr: Expr) -> str:
             return f"not {_expr_in_group(item)}"
         case Order(left, op, right):
             return f"{subject_text(left)} {op} {subject_text(right)}"
-        case Pair(quantifier, subject, that, partner):
+        case Pair(quantifier=quantifier, subject=subject, that=that, partner=partner):
             narrowed = "" if that is None else f" that {_partner_text(that)}"
             return f"{quantifier} {occurrence_text(subject)}{narrowed} {_partner_text(partner)}"
         case CountComparison(left, op, right):

@@ -41,7 +41,7 @@ class SourceFile:
         return Spot(Location(self.path, line, column), excerpt, length)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SourceText:
     """A part of a file that is parsed by itself.
 

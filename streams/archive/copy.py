@@ -57,7 +57,7 @@ class Progress:
         return TopicPartition(self.writer.topic, self.writer.partition, self.next_offset)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Copier:
     """Copies until `stop` is called, or up to `ends` if they are given; calls `report` for every file.
 
@@ -163,7 +163,13 @@ class Copier:
         log.info("archiving begins", topic=position.topic, partition=position.partition, offset=offset)
         decoder = WholeDecoder(self.settings.format)
         writer = PartitionWriter(
-            self.store, position.topic, position.partition, offset, topic_id, decoder, highest_ms=highest_ms
+            store=self.store,
+            topic=position.topic,
+            partition=position.partition,
+            first_offset=offset,
+            topic_id=topic_id,
+            decoder=decoder,
+            highest_ms=highest_ms,
         )
         return Progress(writer, offset)
 

@@ -29,7 +29,7 @@ _NAME = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True, order=True, kw_only=True)
 class ArchiveFile:
     """One file: the records of a partition with offsets `[first_offset, end_offset)` and a timestamp in its hour.
 
@@ -56,7 +56,13 @@ class ArchiveFile:
     @property
     def cut(self) -> Cut:
         """The cut that contains the file."""
-        return Cut(self.topic, self.partition, self.first_offset, self.end_offset, self.count)
+        return Cut(
+            topic=self.topic,
+            partition=self.partition,
+            first_offset=self.first_offset,
+            end_offset=self.end_offset,
+            count=self.count,
+        )
 
     def overlaps(self, from_ms: int | None, to_ms: int | None) -> bool:
         """Return whether it may have a record with a timestamp in `[from_ms, to_ms)`; None means no bound."""
@@ -64,7 +70,7 @@ class ArchiveFile:
         return is_late_enough and (to_ms is None or self.hour_ms < to_ms or self.hour_ms == 0)
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True, order=True, kw_only=True)
 class Cut:
     """Offsets `[first_offset, end_offset)` of a partition, in `count` files."""
 
@@ -123,7 +129,8 @@ def folder(topic: str, hour_ms: int) -> str:
 def parse(path: str) -> ArchiveFile | None:
     """Return the file at a path that ends as the names of an archive do, None for any other.
 
-    >>> file = ArchiveFile("otlp_spans", 3, 1200, 1600, 1795251600000, 1, 2)
+    >>> offsets = {"first_offset": 1200, "end_offset": 1600}
+    >>> file = ArchiveFile(topic="otlp_spans", partition=3, hour_ms=1795251600000, number=1, count=2, **offsets)
     >>> parse("/archive/" + file.name) == file, parse("/archive/notes.txt")
     (True, None)
     """
@@ -136,7 +143,15 @@ def parse(path: str) -> ArchiveFile | None:
         return None
     numbers = [int(match[name]) for name in ("partition", "first", "last", "number", "count")]
     partition, first, last, number, count = numbers
-    return ArchiveFile(match["topic"], partition, first, last + 1, int(hour.timestamp()) * 1000, number, count)
+    return ArchiveFile(
+        topic=match["topic"],
+        partition=partition,
+        first_offset=first,
+        end_offset=last + 1,
+        hour_ms=int(hour.timestamp()) * 1000,
+        number=number,
+        count=count,
+    )
 
 
 def listing(files: Iterable[ArchiveFile]) -> ArchiveListing:

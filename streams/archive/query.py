@@ -51,7 +51,7 @@ class RefusedError(BetraceError):
     """The request cannot be answered with SQL; the message says why, and the engine can be used instead."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveRequest:
     """A request: the rules, the settings of windows, and which records.
 
@@ -96,7 +96,7 @@ class Answer:
     closes: Iterator[Close]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
     """The result of the rules, counted where no more detail is needed.
 
@@ -131,7 +131,7 @@ def count(url: str, request: ArchiveRequest, from_ms: int, to_ms: int) -> Figure
     """Count the traces of an archive that began in `[from_ms, to_ms)`; raises what `judge_archive` does."""
     with _judged(url, request) as judged:
         if judged is None:
-            return Figures((), 0, 0, 0, frozenset(), iter(()))
+            return Figures(counted=(), traces=0, spans=0, unreadable=0, minutes=frozenset(), closes=iter(()))
         [(spans, unreadable)] = judged.database.execute(
             "SELECT count(is_log), count(unreadable) FROM records"
         ).fetchall()
@@ -141,7 +141,14 @@ def count(url: str, request: ArchiveRequest, from_ms: int, to_ms: int) -> Figure
         ).fetchall()
         counted, traces = judged.tables.counted(from_ms, to_ms)
         read_minutes = frozenset(minute for (minute,) in minutes)
-        return Figures(tuple(counted), traces, spans, unreadable, read_minutes, _closes(judged, request))
+        return Figures(
+            counted=tuple(counted),
+            traces=traces,
+            spans=spans,
+            unreadable=unreadable,
+            minutes=read_minutes,
+            closes=_closes(judged, request),
+        )
 
 
 @dataclass(frozen=True, slots=True)

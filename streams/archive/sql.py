@@ -35,7 +35,7 @@ _COLUMN_OF = {"span.name": "name", "span.kind": "kind", "span.status": "status"}
 _ORDERS = frozenset({"<", "<=", ">", ">=", "=="})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AtomSql:
     """One atom: its index in the tables of facts, and how its hits are found.
 
@@ -169,17 +169,17 @@ def _atom_specs(rules: RuleSet) -> dict[bytes, AtomSpec]:
 def _atom(index: int, atom: Atom, spec: AtomSpec | None) -> AtomSql:
     named = TRUE if atom.names is None else any_of(_is_about(name) for name in sorted(atom.names))
     if spec is None:
-        return AtomSql(index, atom, None, is_every_span=False, possible=named)
+        return AtomSql(index=index, atom=atom, name=None, is_every_span=False, possible=named)
     subject = spec.subject
     if isinstance(subject, Has) and subject.where is None and not spec.exemptions:
         name = subject.name.text
         if name == EVERY_SPAN:
-            return AtomSql(index, atom, None, is_every_span=True, possible=TRUE)
+            return AtomSql(index=index, atom=atom, name=None, is_every_span=True, possible=TRUE)
         # A log record without an event name has an empty one, which no rule means.
-        return AtomSql(index, atom, name or None, is_every_span=False, possible=named)
+        return AtomSql(index=index, atom=atom, name=name or None, is_every_span=False, possible=named)
     parts = split_subject(subject)
     narrowed = TRUE if parts.where is None else narrowing(parts.where, parts.name)
-    return AtomSql(index, atom, None, is_every_span=False, possible=all_of([named, narrowed]))
+    return AtomSql(index=index, atom=atom, name=None, is_every_span=False, possible=all_of([named, narrowed]))
 
 
 def _is_about(name: str) -> str:

@@ -41,7 +41,7 @@ class Written:
     unreadable_count: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class HourFile:
     """The file of one hour of a cut, being written."""
 
@@ -101,7 +101,7 @@ class HourFile:
         self.packed_bytes += table.nbytes
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class PartitionWriter:
     """Writes one partition; `first_offset` is where the next cut begins."""
 
@@ -146,7 +146,15 @@ class PartitionWriter:
             hour.close(metadata)
         for number, (hour_ms, hour) in enumerate(sorted(self.hours.items()), start=1):
             count = len(self.hours)
-            file = ArchiveFile(self.topic, self.partition, self.first_offset, end_offset, hour_ms, number, count)
+            file = ArchiveFile(
+                topic=self.topic,
+                partition=self.partition,
+                first_offset=self.first_offset,
+                end_offset=end_offset,
+                hour_ms=hour_ms,
+                number=number,
+                count=count,
+            )
             hour.part.finish(file)
             written.append(Written(file, hour.record_count, hour.span_count, hour.unreadable_count))
         if written:
@@ -156,7 +164,7 @@ class PartitionWriter:
     def _start_hour(self, hour_ms: int) -> HourFile:
         folder = names.folder(self.topic, hour_ms)
         part = self.store.create(folder, f"partition-{self.partition}-offsets-{self.first_offset}")
-        return HourFile(part, self.decoder)
+        return HourFile(part=part, decoder=self.decoder)
 
 
 def _sorted(group: pa.Table) -> pa.Table:

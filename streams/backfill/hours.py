@@ -204,7 +204,12 @@ class PartitionHours:
 
     def _note(self, record: Coverage) -> None:
         if self.done is None:
-            self.done = PartitionDone(self._backfill.begin_ms, record.counted, record.to_ms, record.settled_to_ms)
+            self.done = PartitionDone(
+                begin_ms=self._backfill.begin_ms,
+                counted=record.counted,
+                to_ms=record.to_ms,
+                settled_to_ms=record.settled_to_ms,
+            )
         self.done.add(record)
 
 

@@ -35,7 +35,7 @@ class Known:
     backfills: Mapping[str, Mapping[int, PartitionDone]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Backfill:
     """What is to be judged with rules of `rules`, for chains that began at `begin_ms` or later.
 
@@ -143,7 +143,9 @@ def _backfill(known: Known, rules: RuleSet, live: Live, begin_ms: int, prefix: s
         if times and begin_ms < live_start.from_ms:
             parts[number, rule] = RulePart(live_start.from_ms, times)
     selection = Selection(known.partition_count, parts, prefix + origin)
-    return Backfill(origin, begin_ms, rules, selection, known.backfills.get(origin, {}))
+    return Backfill(
+        origin=origin, begin_ms=begin_ms, rules=rules, selection=selection, done=known.backfills.get(origin, {})
+    )
 
 
 def left(time: tuple[int, int], taken: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:

@@ -38,7 +38,7 @@ class Watcher(Protocol):
         """Add the offsets and spans read since the last call."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Outcome:
     """The sums of what a backfill has published; the traces are those without a counted verdict."""
 
@@ -110,7 +110,13 @@ class BackfillRun:
     def job(self) -> Job:
         """The job for the processes of the replay."""
         backfill = self._backfill
-        return Job(self._settings, dict(backfill.rules.texts), None, self._plan, selection=backfill.selection)
+        return Job(
+            settings=self._settings,
+            texts=dict(backfill.rules.texts),
+            only=None,
+            plan=self._plan,
+            selection=backfill.selection,
+        )
 
     def run(self, team: Team) -> None:
         """Replay and publish.

@@ -54,7 +54,7 @@ class LiveStart(NamedTuple):
         return LiveStart(min(self.from_ms, other.from_ms), min(self.stated_ms, other.stated_ms))
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class PartitionDone:
     """What a backfill has published for one facts partition.
 
@@ -143,7 +143,9 @@ class VerdictLog:
         done = self.backfills[record.origin].get(record.partition)
         if done is None:
             begin_ms = min((rule.from_ms for rule in record.rules or ()), default=0)
-            done = PartitionDone(begin_ms, record.counted, record.to_ms, record.settled_to_ms)
+            done = PartitionDone(
+                begin_ms=begin_ms, counted=record.counted, to_ms=record.to_ms, settled_to_ms=record.settled_to_ms
+            )
             self.backfills[record.origin][record.partition] = done
         done.add(record)
 

@@ -28,7 +28,7 @@ MIB = 1 << 20
 _NS_PER_MS = 1_000_000
 
 
-class Line(msgspec.Struct, frozen=True):
+class Line(msgspec.Struct, frozen=True, kw_only=True):
     """One line of output: a file that was written, relative to the archive's root, and what it contains."""
 
     file: str
@@ -98,7 +98,15 @@ def command(
     )
     start_offsets, ends = _range(admin.connect(settings.client()), source_topics, from_ms, to_ms, is_finite=until_idle)
     store.prepare()
-    copier = Copier(settings, store, _print, every / 1000, memory * MIB, start_offsets, ends)
+    copier = Copier(
+        settings=settings,
+        store=store,
+        report=_print,
+        every_s=every / 1000,
+        memory_bytes=memory * MIB,
+        start_offsets=start_offsets,
+        ends=ends,
+    )
     with stopping(copier.stop):
         copier.run()
 
@@ -140,6 +148,14 @@ def _between(from_ms: int, to_ms: int | None) -> str:
 
 def _print(written: Written) -> None:
     file = written.file
-    position = (file.name, file.topic, file.partition, file.first_offset, file.end_offset - 1)
-    line = Line(*position, written.record_count, written.span_count, written.unreadable_count)
+    line = Line(
+        file=file.name,
+        topic=file.topic,
+        partition=file.partition,
+        first_offset=file.first_offset,
+        last_offset=file.end_offset - 1,
+        records=written.record_count,
+        spans=written.span_count,
+        unreadable=written.unreadable_count,
+    )
     click.echo(msgspec.json.encode(line))

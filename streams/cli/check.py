@@ -11,11 +11,11 @@ import msgspec
 
 from dsl import RulesError, Severity
 from dsl.compile.compile import CompiledRule, load_compiled
-from dsl.compile.review import review
+from dsl.compile.review import review_files
 from dsl.compile.write import rules_text
 from dsl.explain.explain import explain
-from dsl.show import render_json, render_text
-from streams.cli import commands, options
+from dsl.show import render_grouped, render_json, render_text
+from streams.cli import commands, options, sarif
 from streams.errors import ConfigError
 from streams.projection.project import IDENTITY_ATTRIBUTES
 
@@ -25,11 +25,14 @@ SHOWN_IDS = 10
 
 @commands.command("check", epilog="\b\nExample:\n  betrace check rules/ --explain phi-access-is-audited")
 @click.argument("rules", nargs=-1, required=True, type=click.Path())
-@options.output_format("text", "json", help_text="Output format of problems.")
+@options.output_format("text", "json", "sarif", help_text="Output format of problems; sarif is SARIF 2.1.0.")
 @click.option("--print", "prints", is_flag=True, help="Print the rules in canonical form, as a YAML rule file.")
 @click.option("--explain", "rule_id", metavar="RULE", help="Explain in plain English what the rule with this id does.")
 def command(rules: tuple[str, ...], form: str, rule_id: str | None, *, prints: bool) -> None:
-    """Report all problems of RULES, files or directories; exit 2 if one of them is an error."""
+    """Report all problems of RULES, files or directories; exit 2 if one of them is an error.
+
+    The tests in YAML files run. A warning with the same advice as another one is shown once, with its other places.
+    """
     if prints and rule_id is not None:
         raise click.UsageError("--print and --explain exclude each other: give one of them")
     if prints:
@@ -42,13 +45,17 @@ def command(rules: tuple[str, ...], form: str, rule_id: str | None, *, prints: b
 
 def _report(rules: Sequence[str], form: str) -> None:
     # The wall clock only decides which exceptions have expired by now; verdicts never depend on it.
-    problems = review(rules, datetime.now(UTC).date())
+    found = review_files(rules, datetime.now(UTC).date())
+    problems = found.problems
     if form == "json":
         click.echo(msgspec.json.encode(render_json(problems)))
+    elif form == "sarif":
+        click.echo(msgspec.json.encode(sarif.log(problems)))
     elif problems:
-        click.echo(render_text(problems), nl=False)
+        click.echo(render_grouped(problems), nl=False)
     errors = sum(problem.severity is Severity.ERROR for problem in problems)
-    click.echo(f"{_amount(errors, 'error')}, {_amount(len(problems) - errors, 'warning')}", err=True)
+    read = f"{_amount(found.rule_count, 'rule')}, {_amount(found.test_count, 'test')}"
+    click.echo(f"{read}: {_amount(errors, 'error')}, {_amount(len(problems) - errors, 'warning')}", err=True)
     if errors:
         raise click.exceptions.Exit(EXIT_PROBLEMS)
 

@@ -21,7 +21,7 @@ from topics.values import Scalar
 EXIT_BROKEN, EXIT_UNREAD = 1, 2
 
 
-class Witness(msgspec.Struct, frozen=True):
+class Witness(msgspec.Struct, frozen=True, kw_only=True):
     """A witness span, and the subject of the rule that it satisfied."""
 
     subject: str
@@ -32,7 +32,7 @@ class Witness(msgspec.Struct, frozen=True):
     attributes: dict[str, Scalar]
 
 
-class Line(msgspec.Struct, frozen=True):
+class Line(msgspec.Struct, frozen=True, kw_only=True):
     """One line of output: a rule's verdict on a trace."""
 
     rule: str
@@ -75,16 +75,23 @@ def command(rules: tuple[str, ...], spans: Path) -> None:
 def line(close: Close, judgement: Judgement) -> Line:
     """Return the output line of a judgement."""
     return Line(
-        judgement.rule.id,
-        close.trace_id.hex(),
-        judgement.verdict.value,
-        list(_witnesses(close, judgement)),
-        judgement.missing,
-        judgement.present,
+        rule=judgement.rule.id,
+        trace_id=close.trace_id.hex(),
+        verdict=judgement.verdict.value,
+        witnesses=list(_witnesses(close, judgement)),
+        missing=judgement.missing,
+        present=judgement.present,
     )
 
 
 def _witnesses(close: Close, judgement: Judgement) -> Iterator[Witness]:
     for witness in witnesses(close.chain, judgement):
         start = None if witness.start_ns is None else rfc3339_ns(witness.start_ns)
-        yield Witness(witness.subject, witness.span_id.hex(), witness.name, witness.service, start, witness.attributes)
+        yield Witness(
+            subject=witness.subject,
+            span_id=witness.span_id.hex(),
+            name=witness.name,
+            service=witness.service,
+            start=start,
+            attributes=witness.attributes,
+        )

@@ -61,12 +61,22 @@ def command(
     if platform == "drata":
         if connection is None or not resource.isdecimal():
             raise click.UsageError("drata needs --connection and --resource, two numbers")
-        target = Drata(secret("DRATA_API_KEY"), connection, int(resource), (url or DRATA_URL).rstrip("/"))
+        target = Drata(
+            token=secret("DRATA_API_KEY"),
+            connection=connection,
+            resource=int(resource),
+            url=(url or DRATA_URL).rstrip("/"),
+        )
     else:
         if link is None:
             raise click.UsageError("vanta needs --link, an address for each record")
-        client = secret("VANTA_CLIENT_ID"), secret("VANTA_CLIENT_SECRET")
-        target = Vanta(*client, resource, link, (url or VANTA_URL).rstrip("/"))
+        target = Vanta(
+            client_id=secret("VANTA_CLIENT_ID"),
+            client_secret=secret("VANTA_CLIENT_SECRET"),
+            resource=resource,
+            link=link,
+            url=(url or VANTA_URL).rstrip("/"),
+        )
     figures = records(build(evidence, from_ms, to_ms, control, verifiers(keys)))
     if dry_run:
         for method, address, body in target.bodies(figures):

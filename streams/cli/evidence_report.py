@@ -88,7 +88,7 @@ def build(location: str, from_ms: int, to_ms: int | None, control: str | None, k
     if control is not None:
         _check_control(control, pushed)
     command = f"betrace evidence verify {shlex.quote(location)} --key ledger.pub --head head.note"
-    request = ReportRequest(from_ms, end_ms, control, now_ms, command)
+    request = ReportRequest(from_ms=from_ms, to_ms=end_ms, control=control, made_ms=now_ms, verify=command)
     return report(request, gathered, pushed, read(store, location, gathered, verified))
 
 

@@ -40,7 +40,7 @@ class Atom(msgspec.Struct, frozen=True):
     spans: list[str]
 
 
-class Line(msgspec.Struct, frozen=True):
+class Line(msgspec.Struct, frozen=True, kw_only=True):
     """One line of `--format json`: what a rule saw."""
 
     rule: str
@@ -181,12 +181,12 @@ def _json(sight: Sight, published: Published) -> bytes:
     atoms = [Atom(text, [(span.identity or span.span_id).hex() for span in spans]) for text, spans in sight.atoms]
     return msgspec.json.encode(
         Line(
-            sight.rule,
-            sight.verdict.value,
-            sight.missing,
-            sight.present,
-            atoms,
-            published.signal(sight),
-            published.reason(sight),
+            rule=sight.rule,
+            verdict=sight.verdict.value,
+            missing=sight.missing,
+            present=sight.present,
+            atoms=atoms,
+            signal=published.signal(sight),
+            no_signal=published.reason(sight),
         )
     )

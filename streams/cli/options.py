@@ -283,14 +283,14 @@ def cluster(command: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         protocol = Protocol(security_protocol)
         security = Security(
-            protocol,
-            Mechanism(sasl_mechanism),
-            sasl_username,
-            read_password(sasl_password_file) if protocol.has_sasl else None,
-            sasl_token_url,
-            ssl_ca_file,
-            ssl_cert_file,
-            ssl_key_file,
+            protocol=protocol,
+            mechanism=Mechanism(sasl_mechanism),
+            username=sasl_username,
+            password=read_password(sasl_password_file) if protocol.has_sasl else None,
+            token_url=sasl_token_url,
+            ca_file=ssl_ca_file,
+            cert_file=ssl_cert_file,
+            key_file=ssl_key_file,
         )
         command(security=security, **others)
 

@@ -112,7 +112,12 @@ def command(
         _report_lost(what, settings, HELP_KAFKA if archive is None else HELP_ARCHIVE)
         views = list(_views(request, rule_ids, view, who, table=form == "text", publish=publish))
         job = Job(
-            settings, dict(compiled.texts), rule_ids, what, archive, OutputOptions.all_of(each.output for each in views)
+            settings=settings,
+            texts=dict(compiled.texts),
+            only=rule_ids,
+            plan=what,
+            archive=archive,
+            output=OutputOptions.all_of(each.output for each in views),
         )
         result = None if archive is None else _sql_replay(job, archive, now_ms)
         if result is None:

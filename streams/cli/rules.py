@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from dsl import RuleSet, library
+from dsl.files.schema import rule_file_schema
 from dsl.library import LibraryRule
 from streams.cli import commands, options, rules_backfill
 from streams.cli.load import load
@@ -40,7 +41,7 @@ ACTIVE = "active"
 _form = options.output_format("text", "json")
 
 
-class Row(msgspec.Struct, frozen=True):
+class Row(msgspec.Struct, frozen=True, kw_only=True):
     """The output of `library` for a rule."""
 
     id: str
@@ -224,6 +225,20 @@ def show_library(names: tuple[str, ...], copy: Path | None, form: str, *, force:
             click.echo(line)
 
 
+@command.command(
+    "schema",
+    short_help="Print the JSON Schema of YAML rule files.",
+    epilog="\b\nExample:\n  betrace rules schema > rules.schema.json",
+)
+def show_schema() -> None:
+    """Print the JSON Schema of YAML rule files, by which editors complete keys and mark mistakes.
+
+    Editors with the YAML language server use it for files that begin with a comment that names it:
+    "yaml-language-server: $schema=FILE".
+    """
+    click.echo(msgspec.json.format(msgspec.json.encode(rule_file_schema()), indent=2))
+
+
 def _write(directory: Path, files: dict[str, str], *, force: bool) -> list[Path]:
     """Write all files; write none if one exists and must not be overwritten."""
     paths = {directory / name: text for name, text in files.items()}
@@ -241,7 +256,14 @@ def _write(directory: Path, files: dict[str, str], *, force: bool) -> list[Path]
 
 def _row(each: LibraryRule) -> Row:
     rule = each.rule
-    return Row(rule.id, each.framework, rule.severity.value, rule.controls, rule.title, rule.tags)
+    return Row(
+        id=rule.id,
+        framework=each.framework,
+        severity=rule.severity.value,
+        controls=rule.controls,
+        title=rule.title,
+        tags=rule.tags,
+    )
 
 
 def _cells(each: LibraryRule) -> tuple[str, ...]:

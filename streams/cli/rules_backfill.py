@@ -43,7 +43,7 @@ MARGIN_MS = 600_000
 SHOWN = 10
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BackfillOptions:
     """The options of a backfill: its start, its processes, and the time without progress after which it fails."""
 
@@ -76,7 +76,12 @@ def backfill_options(command: Callable[..., None]) -> Callable[..., None]:
         *, settings: Settings, from_ms: int, processes: int | None, timeout: int, by: str | None, **others: object
     ) -> None:
         count = processes or os.cpu_count() or 1
-        command(backfill_options=BackfillOptions(settings, from_ms, by, count, timeout), **others)
+        command(
+            backfill_options=BackfillOptions(
+                settings=settings, from_ms=from_ms, by=by, processes=count, timeout_ms=timeout
+            ),
+            **others,
+        )
 
     return with_backfill_options
 

@@ -12,7 +12,7 @@ SET_HEAD = ("SET", "ACTIVE", "RULES", "PUSHED", "BY", "IN PLACE OF", "REVISION")
 PUSH_HEAD = ("PUSHED", "SET", "HOW", "BY", "IN PLACE OF", "REVISION")
 
 
-class SetRow(msgspec.Struct, frozen=True):
+class SetRow(msgspec.Struct, frozen=True, kw_only=True):
     """The output of `list` for a rule set; `rules` is None if this version cannot compile it.
 
     `pushed`, `pushed_by` and `previous`, the set active before, describe its last push. For the active set the last

@@ -47,7 +47,7 @@ class Mechanism(Enum):
     OAUTHBEARER = "OAUTHBEARER"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Security:
     """The connection security of every client; by default plaintext without authentication.
 
@@ -87,7 +87,7 @@ class Security:
 
         >>> Security().client()
         {}
-        >>> Security(Protocol.SASL_SSL, username="ingest", password="x").client()["sasl.username"]
+        >>> Security(protocol=Protocol.SASL_SSL, username="ingest", password="x").client()["sasl.username"]
         'ingest'
         """
         if self.protocol is Protocol.PLAINTEXT:

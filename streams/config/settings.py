@@ -41,7 +41,7 @@ _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(ms|s|m|h|d)")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The settings of `betrace run`; every `_ms` is in milliseconds.
 
@@ -112,7 +112,7 @@ class Settings:
     def topic(self, name: str) -> str:
         """Return the full name of one of BeTrace's own topics.
 
-        >>> Settings("localhost:9092", Path("state")).topic("facts")
+        >>> Settings(bootstrap="localhost:9092", state_dir=Path("state")).topic("facts")
         'betrace.facts'
         """
         return self.prefix + name

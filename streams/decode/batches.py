@@ -49,7 +49,7 @@ class Touches(Protocol):
         """
 
 
-class BatchContext(msgspec.Struct, frozen=True):
+class BatchContext(msgspec.Struct, frozen=True, kw_only=True):
     """Where a batch starts: `next_offset` of a source partition whose time is that of `streams.ingest.watermark`.
 
     `has_logs`: the topic has log records. `bounds_ms` are the bounds of producers' timestamps; `follow` takes each such
@@ -77,7 +77,7 @@ class Hits(NamedTuple):
     spans: list[Span]
 
 
-class BatchResult(msgspec.Struct):
+class BatchResult(msgspec.Struct, kw_only=True):
     """The contents of a batch, apart from the touches that it added; all counts are 0 when there is no batch.
 
     `first_ms` is the first record's time, `highest_ms` the highest time so far, which `is_advanced` if a record of the

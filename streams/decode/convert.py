@@ -33,7 +33,7 @@ _EVENT_NAME = "event.name"
 _canonical = msgspec.msgpack.Encoder(order="deterministic")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
     """The resource and scope of records, converted once for all of them, with the interest of the rules.
 

@@ -26,6 +26,7 @@ from streams.decode.backend import Backend, scanner
 from streams.decode.convert import NO_PARENT
 from streams.decode.records import Decoded, TraceSpans
 from streams.errors import RecordError
+from topics.errors import Refusal, RefusalReason
 from topics.otlp import json as otlp_json
 from topics.otlp import protobuf as otlp_protobuf
 from topics.otlp import requests as otlp
@@ -79,22 +80,22 @@ class Decoder:
         `kind` is what a protobuf request is decoded as first; a topic may have both.
 
         Raises:
-            RecordError: the value is not an OTLP request, or none of its spans has a trace; the text is the reason.
+            RecordError: the value is not an OTLP request, or none of its spans has a trace; `refusal` says which.
         """
         if not value:
-            raise RecordError("empty")
+            raise RecordError(Refusal(RefusalReason.EMPTY))
         decoded = None if self._scan is None else self._scan(value, kind is _LOGS)
         if decoded is None:
             decoded = self._decode_in_python(value, kind)
         if decoded.spans_without_trace and not decoded.traces:
-            raise RecordError("no span has a valid trace id")
+            raise RecordError(Refusal(RefusalReason.NO_TRACE))
         return decoded
 
     def _decode_in_python(self, value: bytes, kind: RecordKind) -> Decoded:
         try:
             return _decoded(*_read(value, self._interest, self._format, kind))
         except otlp.OtlpError as error:
-            raise RecordError(str(error)) from error
+            raise RecordError(error.refusal) from error
 
 
 def decode(

@@ -19,6 +19,7 @@ class TraceSpans(msgspec.Struct, gc=False):
     spans: list[Span]
 
 
+# Positional: the compiled decoder makes one for each record; see `topics.records.facts.Fact`.
 class Decoded(msgspec.Struct, gc=False):
     """One record, by trace id (16 bytes, never all zero).
 

@@ -15,6 +15,7 @@ from streams.decode.batches import BatchResult, Hits
 from streams.ingest.flush import SectionBuilder
 from streams.projection.budget import Budget, RecordFacts
 from streams.projection.project import Projector
+from topics.errors import Refusal
 from topics.records.facts import Fact
 
 if TYPE_CHECKING:
@@ -24,11 +25,11 @@ _offset = attrgetter("offset")
 
 
 class RecordHits(NamedTuple):
-    """The hits of one record, each with its facts; `reason` is as in `RecordFacts`."""
+    """The hits of one record, each with its facts; `refusal` is as in `RecordFacts`."""
 
     message: Message
     hits: Sequence[tuple[Hits, list[Fact]]]
-    reason: str | None
+    refusal: Refusal | None
     size_bytes: int
 
 
@@ -41,16 +42,16 @@ def batch_facts(
         message = next(each for each in following if each.offset() == offset)
         facts = RecordFacts(projector, budget.facts_bytes(len(message.value() or b"")))
         hits = [(each, facts.of_trace(each.spans)) for each in of_record]
-        yield RecordHits(message, hits, facts.reason, facts.size_bytes)
+        yield RecordHits(message, hits, facts.refusal, facts.size_bytes)
 
 
 def add_to_builder(builder: SectionBuilder, record: RecordHits) -> int:
     """Add the facts of a record, whose touches were added before; return how many there are."""
-    if record.reason is not None:
+    if record.refusal is not None:
         builder.add_dead_letter(record.hits[0][0].offset)
     # Before they are added: the builder extends the list of a trace that the record has more than once.
     fact_count = sum(len(facts) for _, facts in record.hits)
     for each, facts in record.hits:
-        if facts or record.reason is not None:
-            builder.add_facts(each.trace_id, each.tick, each.offset, facts, is_incomplete=record.reason is not None)
+        if facts or record.refusal is not None:
+            builder.add_facts(each.trace_id, each.tick, each.offset, facts, is_incomplete=record.refusal is not None)
     return fact_count

@@ -42,7 +42,7 @@ class _Group:
     is_incomplete: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class SectionBuilder:
     """Collects the next sections of one source partition; `[from_offset, to_offset)` grows as records are added.
 
@@ -141,22 +141,22 @@ class SectionBuilder:
 
     def _section(self, watermark_ms: int | None, touches: bytes, entries: list[Entry]) -> Section:
         return Section(
-            self.topic,
-            self.partition,
-            self.epoch,
-            self.replay,
-            self.start_ms,
-            self.partition_count,
-            self.from_offset,
-            self.to_offset,
-            watermark_ms,
-            self.lost,
-            touches,
-            entries,
-            self.dead_letters,
-            self.missing_until_ms,
-            self.lost_until_ms,
-            self.rules_since_ms,
+            topic=self.topic,
+            partition=self.partition,
+            epoch=self.epoch,
+            replay=self.replay,
+            start_ms=self.start_ms,
+            partition_count=self.partition_count,
+            from_offset=self.from_offset,
+            to_offset=self.to_offset,
+            watermark_ms=watermark_ms,
+            lost=self.lost,
+            touches=touches,
+            entries=entries,
+            dead_letters=self.dead_letters,
+            missing_until_ms=self.missing_until_ms,
+            lost_until_ms=self.lost_until_ms,
+            rules_since_ms=self.rules_since_ms,
         )
 
 
@@ -169,7 +169,9 @@ def messages(
         ConfigError: the data of the source partitions alone leaves no room for a fact.
     """
     named = sorted(services)[:MAX_SERVICES]
-    last = Facts(VERSION, rules, sections, named, len(services) > MAX_SERVICES)
+    last = Facts(
+        version=VERSION, rules=rules, sections=sections, services=named, has_more_services=len(services) > MAX_SERVICES
+    )
     whole = encode(last)
     if len(whole) <= limit_bytes:
         return [whole]
@@ -187,7 +189,7 @@ def _parts(whole: Facts, limit_bytes: int) -> Iterator[bytes]:
     part = list(bare)
     for at, piece, piece_bytes in _pieces(sections, room_bytes):
         if filled_bytes and filled_bytes + piece_bytes > room_bytes:
-            yield encode(Facts(VERSION, rules, part))
+            yield encode(Facts(version=VERSION, rules=rules, sections=part))
             part, filled_bytes = list(bare), 0
         part[at] = _merged(part[at], piece)
         filled_bytes += piece_bytes

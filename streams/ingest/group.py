@@ -46,7 +46,7 @@ class Commit:
     metadata: OffsetMetadata | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GroupSnapshot:
     """Every partition of every source topic, the committed offsets, and whether facts were ever written.
 
@@ -93,7 +93,7 @@ def fetch_snapshot(client: AdminClient, settings: Settings) -> GroupSnapshot:
     committed = committed_offsets(settings, partitions)
     lows, highs = kafka.earliest_offsets(client, partitions), kafka.end_offsets(client, partitions)
     logs = {source: Log(topic_ids[source[0]], lows[source], highs[source]) for source in highs}
-    return GroupSnapshot(logs, committed, has_facts, latest_fact_ms)
+    return GroupSnapshot(logs=logs, committed=committed, has_facts=has_facts, latest_fact_ms=latest_fact_ms)
 
 
 def committed_offsets(settings: Settings, partitions: list[TopicPartition]) -> dict[Source, Commit]:

@@ -33,6 +33,7 @@ from streams.projection.audit_records import extract
 from streams.projection.budget import Budget, project
 from streams.projection.project import Projector
 from topics import partition as partitions
+from topics.errors import Refusal
 from topics.otlp.requests import RecordKind
 from topics.records import audit, dead_letters
 from topics.records.audit import POSITION_HEADER, AuditRecord, SourcePosition
@@ -200,8 +201,8 @@ class Intake:
         tally.spans_without_trace += batch.spans_without_trace
         tally.logs_without_trace += batch.logs_without_trace
         for record in batch_facts(messages, batch, self._projector, self._budget):
-            if record.reason is not None:
-                self._dead_letter(record.message, record.reason)
+            if record.refusal is not None:
+                self._dead_letter(record.message, record.refusal)
             self._facts_bytes += record.size_bytes
             tally.facts += add_to_builder(source.builder, record)
 
@@ -222,12 +223,12 @@ class Intake:
         try:
             decoded = self._decoder.decode(value, kind)
         except RecordError as error:
-            self._dead_letter(message, str(error))
+            self._dead_letter(message, error.refusal)
         else:
-            traces, refused, facts_bytes = project(decoded, self._projector, self._budget.facts_bytes(size_bytes))
-            if refused is not None:
-                self._dead_letter(message, refused)
-            projected = Projected(offset, traces, is_dead_letter=refused is not None)
+            traces, refusal, facts_bytes = project(decoded, self._projector, self._budget.facts_bytes(size_bytes))
+            if refusal is not None:
+                self._dead_letter(message, refusal)
+            projected = Projected(offset, traces, is_dead_letter=refusal is not None)
             self._facts_bytes += facts_bytes
             source.builder.add_services(self._projector.services(decoded.services))
             tally.projected += 1
@@ -277,7 +278,7 @@ class Intake:
             trace_id = record.trace_id
             to = source[1] if trace_id is None else partitions.of_trace(bytes.fromhex(trace_id), self._audit_partitions)
             to %= self._audit_partitions
-            at = SourcePosition(*source, epoch, offset, numbers[to])
+            at = SourcePosition(topic=source[0], partition=source[1], epoch=epoch, offset=offset, index=numbers[to])
             numbers[to] += 1
             metrics.AUDIT_RECORDS.labels(source[0]).inc()
             self._outbox.send(
@@ -288,13 +289,13 @@ class Intake:
                 [(POSITION_HEADER, at.encode())],
             )
 
-    def _dead_letter(self, message: Message, reason: str) -> None:
+    def _dead_letter(self, message: Message, refusal: Refusal) -> None:
         topic, partition, offset = _position(message)
-        metrics.DEAD_LETTERS.labels(topic, reason.split(":", maxsplit=1)[0]).inc()
-        log.warning("record sent to dead letters", reason=reason, topic=topic, partition=partition, offset=offset)
+        metrics.DEAD_LETTERS.labels(topic, refusal.reason.value).inc()
+        log.warning("record sent to dead letters", reason=str(refusal), topic=topic, partition=partition, offset=offset)
         letter = dead_letters.letter(
             message.value(),
-            reason=reason,
+            refusal=refusal,
             topic=topic,
             partition=partition,
             offset=offset,

@@ -28,7 +28,7 @@ from streams.projection.budget import TraceFacts
 from topics.records.facts import TICK_MS
 
 
-class OffsetMetadata(msgspec.Struct, frozen=True):
+class OffsetMetadata(msgspec.Struct, frozen=True, kw_only=True):
     """The metadata of a committed offset; `record_ms`, `read_at_ms` and `latest_ms` are those of `PartitionTime`.
 
     `misses_beginning`: reading of the log did not start at its offset 0. `is_after_loss`: records were deleted before
@@ -55,7 +55,7 @@ class OffsetMetadata(msgspec.Struct, frozen=True):
     latest_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StartPosition:
     """Where to start in a source partition: at `offset`, in `epoch`; the offsets `lost` are gone.
 
@@ -78,12 +78,12 @@ class StartPosition:
     def initial_metadata(self, topic_id: str, rules: str | None = None) -> OffsetMetadata:
         """Return the metadata to commit at the start of an epoch that is projected with these rules."""
         return OffsetMetadata(
-            self.epoch,
-            topic_id,
-            None,
-            0,
-            self.replay,
-            self.start_ms,
+            epoch=self.epoch,
+            topic_id=topic_id,
+            record_ms=None,
+            read_at_ms=0,
+            replay=self.replay,
+            start_ms=self.start_ms,
             misses_beginning=self.offset > 0,
             rules=rules,
         )
@@ -120,27 +120,42 @@ def start_position(
 ) -> StartPosition:
     """Return where to start, given the committed offset (None: none), its metadata and the group's replay number.
 
-    >>> start_position(5, OffsetMetadata(1, "a", None, 9), Log("a", 7, 20), start="earliest", now_ms=2).lost
+    >>> before = OffsetMetadata(epoch=1, topic_id="a", record_ms=9, read_at_ms=9)
+    >>> start_position(5, before, Log("a", 7, 20), start="earliest", now_ms=2).lost
     (5, 7)
     >>> start_position(None, None, Log("a", 7, 20), start="latest", now_ms=2).offset
     20
-    >>> remade = start_position(5, OffsetMetadata(1, "a", 9, 9), Log("b", 0, 3), start="earliest", now_ms=2)
+    >>> remade = start_position(5, before, Log("b", 0, 3), start="earliest", now_ms=2)
     >>> remade.offset, remade.epoch, remade.is_new
     (0, 2, True)
     """
     if offset is None:
-        return StartPosition(log.high if start == "latest" else log.low, now_ms, replay=replay)
+        return StartPosition(offset=log.high if start == "latest" else log.low, epoch=now_ms, replay=replay)
     if committed is None:
-        return StartPosition(log.nearest(offset), now_ms, replay=replay)
+        return StartPosition(offset=log.nearest(offset), epoch=now_ms, replay=replay)
     # A clock that was set back must not give an epoch the number of its predecessor.
     new_epoch = max(now_ms, committed.epoch + 1)
     if committed.replay < replay:
         # Its topic was not among the source topics when the others were reset.
-        return StartPosition(log.nearest(offset), new_epoch, replay=replay)
+        return StartPosition(offset=log.nearest(offset), epoch=new_epoch, replay=replay)
     if committed.topic_id != log.topic_id or offset > log.high:
-        return StartPosition(log.low, new_epoch, None, None, committed.replay, committed.start_ms)
+        return StartPosition(
+            offset=log.low,
+            epoch=new_epoch,
+            committed=None,
+            lost=None,
+            replay=committed.replay,
+            start_ms=committed.start_ms,
+        )
     lost = (offset, log.low) if offset < log.low else None
-    return StartPosition(max(offset, log.low), committed.epoch, committed, lost, committed.replay, committed.start_ms)
+    return StartPosition(
+        offset=max(offset, log.low),
+        epoch=committed.epoch,
+        committed=committed,
+        lost=lost,
+        replay=committed.replay,
+        start_ms=committed.start_ms,
+    )
 
 
 @dataclass(slots=True)
@@ -156,7 +171,7 @@ class Projected:
     is_dead_letter: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class SourcePartition:
     """One source partition that this worker reads.
 
@@ -208,19 +223,27 @@ class SourcePartition:
             record_time.latest_ms = max(start.committed.latest_ms, start.committed.record_ms or 0)
         first = start.offset if start.lost is None else start.lost[0]
         lost = [] if start.lost is None else [start.lost]
-        builder = SectionBuilder(at.topic, at.partition, start.epoch, partition_count, first, start.offset, lost)
+        builder = SectionBuilder(
+            topic=at.topic,
+            partition=at.partition,
+            epoch=start.epoch,
+            partition_count=partition_count,
+            from_offset=first,
+            to_offset=start.offset,
+            lost=lost,
+        )
         builder.replay, builder.start_ms = start.replay, start.start_ms
         source = cls(
-            at.topic,
-            at.partition,
-            topic_id,
-            start.epoch,
-            start.offset,
-            record_time,
-            builder,
-            start.replay,
-            start.start_ms,
-            record_time.reached_ms,
+            topic=at.topic,
+            partition=at.partition,
+            topic_id=topic_id,
+            epoch=start.epoch,
+            next_offset=start.offset,
+            time=record_time,
+            builder=builder,
+            replay=start.replay,
+            start_ms=start.start_ms,
+            start_record_ms=record_time.reached_ms,
         )
         source._resume(start, rules, log_end)
         return source
@@ -267,16 +290,16 @@ class SourcePartition:
         if time.has_held_back:
             return None
         return BatchContext(
-            self.topic,
-            self.partition,
-            self.next_offset,
-            has_logs,
-            time.highest_ms,
-            local_ms,
-            time.out_of_order_ms,
-            time.broker_skew_ms,
-            time.bounds_ms(local_ms=local_ms),
-            partial(time.follow, local_ms=local_ms),
+            topic=self.topic,
+            partition=self.partition,
+            next_offset=self.next_offset,
+            has_logs=has_logs,
+            highest_ms=time.highest_ms,
+            local_ms=local_ms,
+            out_of_order_ms=time.out_of_order_ms,
+            broker_skew_ms=time.broker_skew_ms,
+            bounds_ms=time.bounds_ms(local_ms=local_ms),
+            follow=partial(time.follow, local_ms=local_ms),
         )
 
     def add_batch(self, batch: BatchResult, *, local_ms: int) -> None:
@@ -304,7 +327,12 @@ class SourcePartition:
         builder.missing_until_ms, builder.lost_until_ms = self.missing_until_ms, self.lost_until_ms
         builder.rules_since_ms = self.rules_since_ms
         self.builder = SectionBuilder(
-            self.topic, self.partition, self.epoch, builder.partition_count, builder.to_offset, builder.to_offset
+            topic=self.topic,
+            partition=self.partition,
+            epoch=self.epoch,
+            partition_count=builder.partition_count,
+            from_offset=builder.to_offset,
+            to_offset=builder.to_offset,
         )
         self.builder.replay, self.builder.start_ms = self.replay, self.start_ms
         return builder
@@ -332,13 +360,13 @@ class SourcePartition:
         """Return what is known of the partition up to the end of the builder."""
         time = self.time
         return OffsetMetadata(
-            self.epoch,
-            self.topic_id,
-            time.highest_ms,
-            time.read_at_ms,
-            self.replay,
-            self.start_ms,
-            time.has_broker_time,
+            epoch=self.epoch,
+            topic_id=self.topic_id,
+            record_ms=time.highest_ms,
+            read_at_ms=time.read_at_ms,
+            replay=self.replay,
+            start_ms=self.start_ms,
+            has_broker_time=time.has_broker_time,
             misses_beginning=self.misses_beginning,
             missing_until_ms=self.missing_until_ms,
             is_after_loss=self.is_after_loss,

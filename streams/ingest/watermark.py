@@ -30,7 +30,7 @@ BROKER_SKEW_MS = 3_600_000
 """How far the clocks of brokers may be ahead of each other and of this machine's."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class PartitionTime(Generic[RecordT]):
     """The time of one source partition.
 
@@ -63,7 +63,11 @@ class PartitionTime(Generic[RecordT]):
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """Create the record time of a source partition before its first record."""
-        return cls(settings.out_of_order_ms, settings.idle_lag_ms, settings.max_clock_skew_ms)
+        return cls(
+            out_of_order_ms=settings.out_of_order_ms,
+            idle_lag_ms=settings.idle_lag_ms,
+            max_clock_skew_ms=settings.max_clock_skew_ms,
+        )
 
     @property
     def has_held_back(self) -> bool:

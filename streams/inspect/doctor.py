@@ -31,7 +31,7 @@ from topics.records.checkpoints import Checkpoint
 WAIT_S = 30.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """A record that cannot be read: its offset or key, the reason, and what follows.
 
@@ -70,13 +70,20 @@ def _rules_findings(settings: Settings, searches: list[Search]) -> list[Finding]
     if active is not None and active not in known.sets:
         again = "push rules with betrace rules push DIR, or return to a set with betrace rules rollback SET"
         findings.append(
-            Finding(f"{topic} key active", "the active set is missing or cannot be read", again, stops=True)
+            Finding(
+                where=f"{topic} key active",
+                reason="the active set is missing or cannot be read",
+                follows=again,
+                stops=True,
+            )
         )
     findings += [_lost_rules(each, known, active, topic) for each in known.lost]
     if known.lost:
         for missing in sorted(needed - known.sets.keys() - known.unreadable.keys() - {active}, key=str):
             reason = "facts were projected with it, and it is not on the topic"
-            findings.append(Finding(f"{topic} key {missing}", reason, "push those rules again", stops=True))
+            findings.append(
+                Finding(where=f"{topic} key {missing}", reason=reason, follows="push those rules again", stops=True)
+            )
     for key, damage in registry.unreadable_keys(settings).items():
         name = key.decode(errors="replace")
         where, is_needed = f"{topic} key {name}", name in needed
@@ -84,10 +91,10 @@ def _rules_findings(settings: Settings, searches: list[Search]) -> list[Finding]
         if damage.is_set:
             if not is_needed:
                 follows = "nothing depends on it; it is kept as part of the history"
-            findings.append(Finding(where, damage.reason, follows, stops=is_needed))
+            findings.append(Finding(where=where, reason=damage.reason, follows=follows, stops=is_needed))
             continue
         removal = None if is_needed else partial(registry.remove, settings, key)
-        findings.append(Finding(where, damage.reason, follows, stops=is_needed, repair=removal))
+        findings.append(Finding(where=where, reason=damage.reason, follows=follows, stops=is_needed, repair=removal))
     return findings
 
 
@@ -96,7 +103,7 @@ def _lost_rules(lost: UnreadableRange, known: RuleSets, active: str | None, topi
     follows = "nothing depends on it: rules were activated after it"
     if lost in known.lost_since_active:
         follows = f"another set than {active or 'none'} may have been activated there: {PUSH_HELP}"
-    return Finding(_where(topic, lost), lost.reason, follows, stops=False)
+    return Finding(where=_where(topic, lost), reason=lost.reason, follows=follows, stops=False)
 
 
 def _lost_checkpoints(search: Search) -> Iterator[Finding]:
@@ -109,7 +116,9 @@ def _lost_checkpoints(search: Search) -> Iterator[Finding]:
                 "with the verdicts, and if a later one is lost, restores it from its store or reads the facts as a new "
                 "generation; start a worker, its next checkpoint is written after these records"
             )
-        yield Finding(_where(lost.source[0], lost, search.number), lost.reason, follows, stops=False)
+        yield Finding(
+            where=_where(lost.source[0], lost, search.number), reason=lost.reason, follows=follows, stops=False
+        )
 
 
 def _where(topic: str, lost: UnreadableRange, number: int = 0) -> str:
@@ -129,13 +138,19 @@ def _checkpoint_finding(settings: Settings, search: Search) -> Finding:
     if search.other_version is None:
         offsets = ", ".join(map(str, sorted(search.passed_over)[:10]))
         return Finding(
-            f"{topic} offsets {offsets}",
-            "; ".join(sorted({*search.passed_over.values()})[:3]),
-            "workers skip it, and the next checkpoint is written after it",
+            where=f"{topic} offsets {offsets}",
+            reason="; ".join(sorted({*search.passed_over.values()})[:3]),
+            follows="workers skip it, and the next checkpoint is written after it",
             stops=False,
         )
     follows = "start the version that wrote it; repair it only if no other version has run here"
-    return Finding(topic, search.other_version, follows, stops=True, repair=partial(_go_back, settings, search))
+    return Finding(
+        where=topic,
+        reason=search.other_version,
+        follows=follows,
+        stops=True,
+        repair=partial(_go_back, settings, search),
+    )
 
 
 def _go_back(settings: Settings, search: Search) -> None:
@@ -144,7 +159,9 @@ def _go_back(settings: Settings, search: Search) -> None:
     if members != 0:
         raise ConfigError("workers of sessions are running, or may be: stop them before the repair")
     last = search.last or checkpoint_from_verdicts(settings, search.number, _never)
-    last = last or Checkpoint(checkpoints.VERSION, "", 0, 0, b"", b"")
+    last = last or Checkpoint(
+        version=checkpoints.VERSION, topic_id="", published_to=0, start_offset=0, start=b"", covered=b""
+    )
     errors: list[KafkaError] = []
     producer = Producer({**settings.client(), "enable.idempotence": True})
     producer.produce(

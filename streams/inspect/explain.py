@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from confluent_kafka import Message
 
@@ -21,7 +22,7 @@ from streams.projection.project import Projector
 from topics.otlp.requests import RecordKind
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """The part of the trace in one source record; `reason` says why the record cannot be read, None if it can."""
 
@@ -33,7 +34,7 @@ class Part:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sight:
     """What one rule sees: its verdict, what it lacks or forbids, and the text of its atoms with their spans."""
 
@@ -52,14 +53,16 @@ def parts(messages: Iterable[Message], trace_id: bytes, projector: Projector, fo
         if not trace_lookup.may_hold(value, trace_id):
             continue
         _, time_ms = message.timestamp()
-        position = (topic, message.partition() or 0, message.offset() or 0, time_ms)
+        at = partial(
+            Part, topic=topic, partition=message.partition() or 0, offset=message.offset() or 0, time_ms=time_ms
+        )
         try:
             decoded = decoder.decode(value, RecordKind.LOGS if "log" in topic else RecordKind.SPANS)
         except RecordError as error:
-            yield Part(*position, TraceSpans(0, root_seen=False, spans=[]), str(error))
+            yield at(trace=TraceSpans(0, root_seen=False, spans=[]), reason=str(error))
             continue
         if trace := decoded.traces.get(trace_id):
-            yield Part(*position, trace)
+            yield at(trace=trace)
 
 
 def sights(trace_id: bytes, parts: Sequence[Part], rules: RuleSet) -> list[Sight]:
@@ -80,5 +83,5 @@ def sights(trace_id: bytes, parts: Sequence[Part], rules: RuleSet) -> list[Sight
             judgement = judged.get(rule.id)
             verdict = Verdict.NOT_APPLICABLE if judgement is None else judgement.verdict
             missing, present = ((), ()) if judgement is None else (judgement.missing, judgement.present)
-            result.append(Sight(rule.id, verdict, missing, present, tuple(atoms)))
+            result.append(Sight(rule=rule.id, verdict=verdict, missing=missing, present=present, atoms=tuple(atoms)))
     return result

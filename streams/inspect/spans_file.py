@@ -40,6 +40,10 @@ _keys = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _fields = msgspec.json.Decoder(dict[str, Any])
 
 
+class _LineError(Exception):
+    """A line is not a simple span."""
+
+
 @dataclass(slots=True)
 class SpansFile:
     """The traces of a file; `unread` lists each line that cannot be read, with the reason."""
@@ -63,7 +67,7 @@ def read(lines: Iterable[bytes], interest: Interest, *, file: str) -> SpansFile:
         if line.strip():
             try:
                 _add(result.decoded, _decoded(line, line_number, interest))
-            except RecordError as error:
+            except (RecordError, _LineError) as error:
                 result.unread.append(f"{file}:{line_number}: {error}")
     return result
 
@@ -87,23 +91,23 @@ def _decoded(line: bytes, line_number: int, interest: Interest) -> Decoded:
             return decode(text.encode(), interest, format=Format.JSON)
         return _simple(_fields.decode(text), line_number, interest)
     except RecursionError:
-        raise RecordError("json is nested too deep") from None
+        raise _LineError("json is nested too deep") from None
     except SpanError as error:
-        raise RecordError(f"not a span: {error}") from error
+        raise _LineError(f"not a span: {error}") from error
     except msgspec.ValidationError as error:
-        raise RecordError(f"not a span: {reason(error)}") from error
+        raise _LineError(f"not a span: {reason(error)}") from error
     except msgspec.DecodeError as error:
-        raise RecordError(f"not json: {reason(error)}") from error
+        raise _LineError(f"not json: {reason(error)}") from error
 
 
 def _simple(fields: dict[str, Any], line_number: int, interest: Interest) -> Decoded:
     """Return a decoded simple span; null counts as absent."""
     if unknown := sorted(fields.keys() - set(KEYS)):
-        raise RecordError(f"not a span: unknown key `{unknown[0]}`")
+        raise _LineError(f"not a span: unknown key `{unknown[0]}`")
     present = {key: value for key, value in fields.items() if value is not None and (value != "" or key not in _DIGITS)}
     for key, digits in _DIGITS.items():
         if key in present and not re.fullmatch(f"[0-9a-fA-F]{{{digits}}}", str(present[key])):
-            raise RecordError(f"{key} is {present[key]!r}, must be {digits} hexadecimal digits")
+            raise _LineError(f"{key} is {present[key]!r}, must be {digits} hexadecimal digits")
     defaults: dict[str, Value] = {
         "span_id": f"{line_number:016x}",
         "start": _FIRST_START_NS + (line_number - 1) * _SECOND_NS,
@@ -111,7 +115,7 @@ def _simple(fields: dict[str, Any], line_number: int, interest: Interest) -> Dec
     span = read_span({**defaults, **present})
     trace_id = bytes.fromhex(str(present.get("trace_id", FILE_TRACE_ID)))
     if not any(trace_id):
-        raise RecordError("no span has a valid trace id")
+        raise _LineError("no span has a valid trace id")
     spans = [_narrowed(span, interest)] if _is_wanted(span, interest) else []
     return Decoded({trace_id: TraceSpans(1, not span.is_log and not span.parent_id, spans)}, 1)
 

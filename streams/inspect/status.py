@@ -27,10 +27,10 @@ from topics.cluster import admin as kafka
 from topics.records.checkpoints import Checkpoint, PartitionStatus
 
 ROLES = ("ingest", "sessions")
-NOTHING = PartitionStatus(None, None, 0, None)
+NOTHING = PartitionStatus(clock_ms=None, held_by=None, open_windows=0, rules=None)
 
 
-class SourceRow(msgspec.Struct, frozen=True):
+class SourceRow(msgspec.Struct, frozen=True, kw_only=True):
     """A source partition; `committed` is None if ingest never read it, `lag` counts the records not yet read."""
 
     topic: str
@@ -48,7 +48,7 @@ class HeldBy(msgspec.Struct, frozen=True):
     watermark_ms: int | None
 
 
-class FactsRow(msgspec.Struct, frozen=True):
+class FactsRow(msgspec.Struct, frozen=True, kw_only=True):
     """A facts partition, as of its last checkpoint at `written_ms` (Unix ms); None where there is none.
 
     `lag` counts the facts messages not yet published, `rebuild` those that a worker with an empty disk reads again,
@@ -66,7 +66,7 @@ class FactsRow(msgspec.Struct, frozen=True):
     written_ms: int | None
 
 
-class LostRow(msgspec.Struct, frozen=True):
+class LostRow(msgspec.Struct, frozen=True, kw_only=True):
     """The records at offsets `[from_offset, to_offset)` of an own topic, which no client can read.
 
     `doubt` says which part of the state they may have changed; None if later records have replaced it.
@@ -80,7 +80,7 @@ class LostRow(msgspec.Struct, frozen=True):
     doubt: str | None
 
 
-class Status(msgspec.Struct, frozen=True):
+class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The state of an installation: `active_rules` is the active set's fingerprint, None before the first push.
 
     `workers` counts the members of each role's group, None if this client may not describe it. `judging` is None if a
@@ -123,13 +123,29 @@ def read_status(settings: Settings) -> Status:
     lost = [*_lost(known.lost, known.lost_since_active, "another rule set may be active")]
     for number, each in enumerate(last):
         lost += _lost(each.lost, each.lost_since, f"facts partition {number} may be further than shown")
-    return Status(active, count, _sources(admin, settings), _facts(admin, settings, last), workers, rule_starts, lost)
+    return Status(
+        active_rules=active,
+        rules=count,
+        sources=_sources(admin, settings),
+        facts=_facts(admin, settings, last),
+        workers=workers,
+        judging=rule_starts,
+        lost=lost,
+    )
 
 
 def _lost(lost: Iterable[UnreadableRange], doubtful: Sequence[UnreadableRange], doubt: str) -> Iterator[LostRow]:
     for each in lost:
         what = doubt if each in doubtful else None
-        yield LostRow(*each.source, each.from_offset, each.to_offset, each.reason, what)
+        topic, partition = each.source
+        yield LostRow(
+            topic=topic,
+            partition=partition,
+            from_offset=each.from_offset,
+            to_offset=each.to_offset,
+            reason=each.reason,
+            doubt=what,
+        )
 
 
 def judging_from(settings: Settings, known: RuleSets, active: str) -> list[RuleStart] | None:
@@ -167,7 +183,8 @@ def _sources(admin: AdminClient, settings: Settings) -> list[SourceRow]:
     for source, end in ends.items():
         commit = committed.get(source)
         offset = None if commit is None else commit.offset
-        rows.append(SourceRow(*source, offset, end, max(0, end - max(first_offsets[source], offset or 0))))
+        lag = max(0, end - max(first_offsets[source], offset or 0))
+        rows.append(SourceRow(topic=source[0], partition=source[1], committed=offset, end=end, lag=lag))
     return rows
 
 
@@ -205,11 +222,11 @@ def _row(number: int, first_offset: int, end: int, last: Checkpoint | None, writ
     standing = (last.status if last else None) or NOTHING
     held = standing.held_by
     return FactsRow(
-        number,
-        standing.clock_ms,
-        None if held is None else HeldBy(held.topic, held.partition, held.watermark_ms),
-        standing.open_windows,
-        standing.rules,
+        partition=number,
+        clock_ms=standing.clock_ms,
+        held_by=None if held is None else HeldBy(held.topic, held.partition, held.watermark_ms),
+        open_windows=standing.open_windows,
+        rules=standing.rules,
         lag=max(0, end - max(first_offset, published_to)),
         rebuild=max(0, end - start),
         margin=start - first_offset,

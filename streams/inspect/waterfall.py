@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from dsl import Span
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One span or log record; `subjects` are the rule's subjects that it is a witness for.
 
@@ -40,7 +40,8 @@ class Extent:
     def bar(self, row: Row, width: int) -> tuple[int, int] | None:
         """Return the start and the length of a row's bar in `width` columns, at least one long; None without a start.
 
-        >>> Extent(0, 100).bar(Row(0, "a", None, 50, 25, False, False, ()), 20)
+        >>> what = {"name": "a", "service": None, "depth": 0, "is_log": False, "is_error": False, "subjects": ()}
+        >>> Extent(0, 100).bar(Row(start_ns=50, duration_ns=25, **what), 20)
         (10, 5)
         """
         if row.start_ns is None:

@@ -44,7 +44,7 @@ REQUEST_S = 10.0
 Started = Callable[[str, list[tuple[str, str]]], Any]
 
 
-class Readiness(msgspec.Struct, frozen=True):
+class Readiness(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a stage is ready, and if not why.
 
     `rules` is the fingerprint of the rule set in use. `judging` has by rule id the record time in ms from which a trace
@@ -134,7 +134,9 @@ class Health:
     def readiness(self) -> Readiness:
         """Return all of this as a value."""
         problems = self.gaps()
-        return Readiness(not problems, problems, self._rules, self.notes(), {**self._judging[1]})
+        return Readiness(
+            ready=not problems, problems=problems, rules=self._rules, notes=self.notes(), judging={**self._judging[1]}
+        )
 
     def _lags(self) -> Iterator[str]:
         now_s = self._clock_s()

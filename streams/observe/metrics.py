@@ -23,17 +23,6 @@ def _gauge(name: str, documentation: str, *labels: str) -> Gauge:
 
 WHY_CLOSED = ("quiet", "max_duration", "end_of_input", "disk_limit")
 """The values of `streams.windows.close.CloseReason`, which is in a layer that this module must not import."""
-WHY_DEAD = (
-    "empty",
-    "json is nested too deep",
-    "no resource spans or resource logs",
-    "no span has a valid trace id",
-    "no spans or log records, only unknown fields",
-    "not json",
-    "not otlp json",
-    "not protobuf",
-)
-"""Why a source record becomes a dead letter, up to its reason's first colon: the labels of `DEAD_LETTERS`."""
 WHEN_JUDGING = ("now", "later", "waiting")
 STAGES = ("take", "flush", "apply", "publish", "store")
 STAGE_BUCKETS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -200,7 +189,7 @@ for _stage in STAGES:
     STAGE.labels(_stage)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Tally:
     """The counts of a batch of records of one topic: taking a metric's own lock for every record is too expensive."""
 

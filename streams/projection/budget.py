@@ -25,6 +25,7 @@ import structlog
 from dsl import Span
 from streams.decode.decoder import Decoded
 from streams.projection.project import NOTHING_SHOWN, Projector, Shown
+from topics.errors import Refusal, RefusalReason
 from topics.records.facts import Fact, Witness
 from topics.values import TRUNCATED_KEY, digest, truncate_with_digest
 
@@ -89,13 +90,13 @@ DEFAULT_BUDGET = Budget()
 
 
 class RecordFacts:
-    """The facts of one record; `reason` says why it is refused, None while it is not.
+    """The facts of one record; `refusal` says why it is refused, None while it is not.
 
     `size_bytes` is the size of the facts so far.
     """
 
     def __init__(self, projector: Projector, room_bytes: int) -> None:
-        self.reason: str | None = None
+        self.refusal: Refusal | None = None
         self.size_bytes = 0
         self._projector = projector
         self._room_bytes = room_bytes
@@ -110,17 +111,17 @@ class RecordFacts:
         A later call may shorten the facts in this list, and empties it if the record is refused.
         """
         kept: list[Fact] = []
-        if self.reason is None:
+        if self.refusal is None:
             self._kept.append(kept)
             try:
                 facts = self._projector.each(spans, self._shown)
                 # In chunks: measuring facts one by one would take as long as making them.
-                while self.reason is None and (chunk := [*islice(facts, CHUNK)]):
+                while self.refusal is None and (chunk := [*islice(facts, CHUNK)]):
                     self._add(kept, chunk)
             except _FAULTS as error:
                 # A bug of this program must not end ingest, again at each start, because of one sender's record.
                 log.exception("projection of a record failed: report this as a bug")
-                self._refuse(f"projection failed: {type(error).__name__}")
+                self._refuse(Refusal(RefusalReason.PROJECTION_FAILED, type(error).__name__))
         return kept
 
     def _add(self, kept: list[Fact], facts: list[Fact]) -> None:
@@ -128,7 +129,7 @@ class RecordFacts:
         bare_bytes = [_bare_bytes(fact) for fact in facts]
         self._bare_bytes += sum(bare_bytes)
         if self._bare_bytes > self._room_bytes or max(bare_bytes) > FACT_BYTES:
-            self._refuse("facts take more than the record's budget")
+            self._refuse(Refusal(RefusalReason.OVER_BUDGET))
             return
         size_bytes = len(_encode(facts))
         if self._level is not _Level.WHOLE or size_bytes > FACT_BYTES:
@@ -143,8 +144,8 @@ class RecordFacts:
                 before[:] = [_at(each, self._level) for each in before]
                 self.size_bytes += len(_encode(before))
 
-    def _refuse(self, reason: str) -> None:
-        self.reason, self.size_bytes = reason, 0
+    def _refuse(self, refusal: Refusal) -> None:
+        self.refusal, self.size_bytes = refusal, 0
         for facts in self._kept:
             facts.clear()
         self._kept.clear()
@@ -163,11 +164,11 @@ class TraceFacts(NamedTuple):
 class Projection(NamedTuple):
     """All traces of a record; most have no facts.
 
-    `reason` says why the record is refused, None when it is not; `size_bytes` is the size of its facts.
+    `refusal` says why the record is refused, None when it is not; `size_bytes` is the size of its facts.
     """
 
     traces: list[TraceFacts]
-    reason: str | None
+    refusal: Refusal | None
     size_bytes: int
 
 
@@ -178,12 +179,12 @@ def project(decoded: Decoded, projector: Projector, room_bytes: int) -> Projecti
         (trace_id, trace, facts.of_trace(trace.spans) if trace.spans else [])
         for trace_id, trace in decoded.traces.items()
     ]
-    is_refused = facts.reason is not None
+    is_refused = facts.refusal is not None
     traces = [
         TraceFacts(trace_id, trace.span_count, trace.root_seen, of_trace, is_refused and bool(trace.spans))
         for trace_id, trace, of_trace in per_trace
     ]
-    return Projection(traces, facts.reason, facts.size_bytes)
+    return Projection(traces, facts.refusal, facts.size_bytes)
 
 
 def _bare_bytes(fact: Fact) -> int:

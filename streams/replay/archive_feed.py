@@ -46,7 +46,17 @@ def plan(url: str, settings: Settings, period: Period, now_ms: int) -> Plan:
     lost_beginnings = tuple(_lost_beginnings(store, listing, settings, read_from_ms))
     has_earlier_records = _has_earlier_records(store, listing, settings, read_from_ms)
     expected = sum(each.end - each.begin for each in inputs)
-    return Plan(period, inputs, read_from_ms, until_ms, clock_ms, lost, expected, lost_beginnings, has_earlier_records)
+    return Plan(
+        period=period,
+        inputs=inputs,
+        read_from_ms=read_from_ms,
+        until_ms=until_ms,
+        clock_ms=clock_ms,
+        lost=lost,
+        expected=expected,
+        gone=lost_beginnings,
+        has_earlier_records=has_earlier_records,
+    )
 
 
 class ArchiveFeed:
@@ -145,7 +155,8 @@ def _inputs(files: Iterable[ArchiveFile]) -> Iterator[Input]:
     for topic, partitions in sorted(ranges.items()):
         count = max(partitions) + 1
         for number in range(count):
-            yield Input(topic, number, count, *partitions.get(number, (0, 0)))
+            begin, end = partitions.get(number, (0, 0))
+            yield Input(topic=topic, partition=number, partition_count=count, begin=begin, end=end)
 
 
 def _lost_beginnings(

@@ -34,7 +34,7 @@ class Kind(Enum):
     KEEP = "keep"
 
 
-class Change(msgspec.Struct, frozen=True):
+class Change(msgspec.Struct, frozen=True, kw_only=True):
     """A rule and a trace: the last published verdict, and that of the replay; None if there is none.
 
     `time` is when it happened, `judged_at` when it was judged: from the replay if it has the finding, else as
@@ -50,7 +50,7 @@ class Change(msgspec.Struct, frozen=True):
     judged_at: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """The last revision of a finding, replayed or published; it happened at `happened_ms`, was judged at `time_ms`."""
 
@@ -69,7 +69,8 @@ Pair = tuple[str, str]
 def changes(replayed: Iterable[Finding], published: Iterable[Finding]) -> list[Change]:
     """Return what was added, dropped and kept, by rule and trace.
 
-    >>> new, old = Finding("a", "0f", "broken", 1, 1, 0), Finding("b", "0f", "broken", 1, 1, 0)
+    >>> broken = {"trace_id": "0f", "verdict": "broken", "time_ms": 1, "revision": 1, "happened_ms": 0}
+    >>> new, old = Finding(rule="a", **broken), Finding(rule="b", **broken)
     >>> [(each.change, each.rule) for each in changes([new], [old])]
     [('add', 'a'), ('drop', 'b')]
     """
@@ -85,8 +86,9 @@ def _change(pair: Pair, before: Finding | None, now: Finding | None) -> Change |
         return None
     kind = Kind.KEEP if is_now and was_before else Kind.ADD if is_now else Kind.DROP
     return Change(
-        kind.value,
-        *pair,
+        change=kind.value,
+        rule=pair[0],
+        trace_id=pair[1],
         published=None if before is None else before.verdict,
         replayed=None if now is None else now.verdict,
         time=rfc3339_clamped(shown.happened_ms),
@@ -97,7 +99,14 @@ def _change(pair: Pair, before: Finding | None, now: Finding | None) -> Change |
 def of_replay(signal: Signal) -> Finding:
     """Return a replayed signal as a finding to compare."""
     trace_id = signal.trace_id.hex()
-    return Finding(signal.rule, trace_id, signal.verdict, signal.closed_ms, signal.revision, signal.happened_ms)
+    return Finding(
+        rule=signal.rule,
+        trace_id=trace_id,
+        verdict=signal.verdict,
+        time_ms=signal.closed_ms,
+        revision=signal.revision,
+        happened_ms=signal.happened_ms,
+    )
 
 
 def published(
@@ -129,7 +138,14 @@ def _in_time(signals: Iterable[Digest], period: Period, rules: Collection[str] |
         first_ms = min(each.time_ms if each.first_ms is None else each.first_ms for each in of_uid)
         for each in of_uid:
             if period.holds(first_ms) and (rules is None or each.rule_id in rules):
-                yield Finding(each.rule_id, each.trace_id, each.verdict, each.time_ms, each.revision, each.happened_ms)
+                yield Finding(
+                    rule=each.rule_id,
+                    trace_id=each.trace_id,
+                    verdict=each.verdict,
+                    time_ms=each.time_ms,
+                    revision=each.revision,
+                    happened_ms=each.happened_ms,
+                )
 
 
 def _read(settings: Settings, start: TopicPartition, end: int) -> Iterator[Digest]:

@@ -40,7 +40,7 @@ class Period:
         return f"{begin} and {iso_ms(self.to_ms)}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Input:
     """One source partition to read: offsets `[begin, end)`; its topic has `partition_count` partitions."""
 
@@ -56,7 +56,7 @@ class Input:
         return self.topic, self.partition
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What is read.
 
@@ -129,11 +129,28 @@ def of_kafka(
     ]
     gone = tuple(_lost_beginnings(client, settings, cut, read_from_ms, now_ms))
     has_earlier_records = any(start_offsets[source] > lows[source] for source in highs)
-    inputs = tuple(Input(*source, counts[source[0]], start_offsets[source], highs[source]) for source in sorted(highs))
+    inputs = tuple(
+        Input(
+            topic=topic,
+            partition=number,
+            partition_count=counts[topic],
+            begin=start_offsets[topic, number],
+            end=highs[topic, number],
+        )
+        for topic, number in sorted(highs)
+    )
     ends = admin.offsets_at(client, partitions, until_ms)
     expected = sum(max(0, ends[each.source] - each.begin) for each in inputs)
     return Plan(
-        period, inputs, read_from_ms, until_ms, clock_ms, (), expected, gone, has_earlier_records or _is_kept_from(lows)
+        period=period,
+        inputs=inputs,
+        read_from_ms=read_from_ms,
+        until_ms=until_ms,
+        clock_ms=clock_ms,
+        lost=(),
+        expected=expected,
+        gone=gone,
+        has_earlier_records=has_earlier_records or _is_kept_from(lows),
     )
 
 

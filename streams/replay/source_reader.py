@@ -35,7 +35,7 @@ MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Read:
     """What was read; `records` is None if they were not counted.
 
@@ -86,7 +86,7 @@ class SourceReader:
     """
 
     def __init__(self, settings: Settings, projector: Projector, plan: Plan, inputs: Iterable[Input]) -> None:
-        self.read = Read(0)
+        self.read = Read(records=0)
         self.hours: dict[tuple[Source, int], HourRead] = {}
         self._plan = plan
         self._projector = projector
@@ -189,7 +189,7 @@ class SourceReader:
                 source.add_batch(result, local_ms=local_ms)
                 batch = messages[index : index + result.record_count]
                 for record in batch_facts(batch, result, self._projector, self._budget):
-                    if record.reason is not None:
+                    if record.refusal is not None:
                         self.read.unreadable += 1
                         self._note_hour(record.message, 1)
                     add_to_builder(source.builder, record)
@@ -238,8 +238,8 @@ class SourceReader:
             self.read.unreadable += 1
         else:
             room_bytes = self._budget.facts_bytes(len(value or b""))
-            projected.traces, refused, _ = project(decoded, self._projector, room_bytes)
-            unreadable = int(refused is not None)
+            projected.traces, refusal, _ = project(decoded, self._projector, room_bytes)
+            unreadable = int(refusal is not None)
             self.read.unreadable += unreadable
             span_count = decoded.span_count
         self._count([message], time_ms, time_ms, span_count)
@@ -259,7 +259,7 @@ def _place(message: Message) -> Source:
 
 
 def _source(settings: Settings, each: Input) -> SourcePartition:
-    place, begin = TopicPartition(*each.source), StartPosition(each.begin, EPOCH)
+    place, begin = TopicPartition(*each.source), StartPosition(offset=each.begin, epoch=EPOCH)
     source = SourcePartition.starting_at(place, begin, "", each.partition_count, PartitionTime.of(settings), now_ms=0)
     # The plan knows better than the first record up to when earlier records are missing.
     source.misses_beginning = False

@@ -35,13 +35,13 @@ class SqlReplay:
             StateError: the archive cannot be read.
         """
         request = ArchiveRequest(
-            projector(settings, rules, output),
-            Bounds.of(settings),
-            plan.read_from_ms,
-            plan.until_ms,
-            settings.source_topics,
-            settings.out_of_order_ms,
-            plan.clock_ms,
+            projector=projector(settings, rules, output),
+            bounds=Bounds.of(settings),
+            from_ms=plan.read_from_ms,
+            to_ms=plan.until_ms,
+            topics=settings.source_topics,
+            out_of_order_ms=settings.out_of_order_ms,
+            clock_ms=plan.clock_ms,
             in_full=output.signals,
             lost=plan.lost,
             now_ms=now_ms,

@@ -16,7 +16,7 @@ from streams.replay.tally import Tally, silent_ms
 _HOUR_MINUTES, _DAY_MINUTES = 60, 1440
 
 
-class RuleSummary(msgspec.Struct, frozen=True):
+class RuleSummary(msgspec.Struct, frozen=True, kw_only=True):
     """One rule over the requested period.
 
     `chains` are those that began in that period and match an atom of any of the rules: the windows of one trace that

@@ -17,7 +17,7 @@ from streams.replay.outcome import NOBODY, Signal
 from topics.times import rfc3339_clamped
 
 
-class Moment(msgspec.Struct, frozen=True):
+class Moment(msgspec.Struct, frozen=True, kw_only=True):
     """A broken trace: when it happened, when it was judged, and the message of its signal."""
 
     time: str
@@ -27,7 +27,7 @@ class Moment(msgspec.Struct, frozen=True):
     message: str
 
 
-class Group(msgspec.Struct, frozen=True):
+class Group(msgspec.Struct, frozen=True, kw_only=True):
     """The broken traces with one value of the attribute, `who`; None for those without it.
 
     `first` and `last` are when the first and the last of them happened.
@@ -64,16 +64,21 @@ def groups(signals: Iterable[Signal]) -> list[Group]:
 
 def _group(who: str | None, signals: list[Signal]) -> Group:
     return Group(
-        who,
-        len(signals),
-        len({signal.trace_id for signal in signals}),
-        dict(sorted(Counter(signal.rule for signal in signals).items())),
-        rfc3339_clamped(signals[0].happened_ms),
-        rfc3339_clamped(signals[-1].happened_ms),
-        [*map(_moment, signals)],
+        who=who,
+        broken=len(signals),
+        traces=len({signal.trace_id for signal in signals}),
+        rules=dict(sorted(Counter(signal.rule for signal in signals).items())),
+        first=rfc3339_clamped(signals[0].happened_ms),
+        last=rfc3339_clamped(signals[-1].happened_ms),
+        timeline=[*map(_moment, signals)],
     )
 
 
 def _moment(signal: Signal) -> Moment:
-    times = rfc3339_clamped(signal.happened_ms), iso_ms(signal.closed_ms)
-    return Moment(*times, signal.rule, signal.trace_id.hex(), signal.message or "")
+    return Moment(
+        time=rfc3339_clamped(signal.happened_ms),
+        judged_at=iso_ms(signal.closed_ms),
+        rule=signal.rule,
+        trace_id=signal.trace_id.hex(),
+        message=signal.message or "",
+    )

@@ -51,7 +51,7 @@ ROOM_BYTES = 128 << 20
 """Memory for what waits for the slowest source partition; beyond it the others are paused."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """What every process receives: `texts` are the rules' files, `only` the ids of the given rules, None for all.
 
@@ -231,7 +231,7 @@ class Worker:
         self._flushed_s = time.monotonic()
         for to, sections in enumerate(self._reader.sections(len(self._inboxes))):
             if sections:
-                self._give(to, Facts(VERSION, self._fingerprint, sections))
+                self._give(to, Facts(version=VERSION, rules=self._fingerprint, sections=sections))
         offsets, spans = self._reported
         self._reported = self._reader.offsets, self._reader.read.spans
         progress = self._reported[0] - offsets, self._reported[1] - spans

@@ -46,7 +46,7 @@ class Activation:
     """Whether nothing after the activation is unreadable, where another set may have been activated."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pushed:
     """A rule set with its pushes, oldest first; `rules` is None if this version cannot compile it.
 
@@ -75,7 +75,7 @@ class Pushed:
         return next((push.revision for push in reversed(self.pushes) if push.revision is not None), None)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Topic:
     """The content of the topic by key, with the sets in the order in which they were written."""
 
@@ -155,11 +155,11 @@ def _pushed(content: _Topic, fingerprint: str) -> Pushed:
     active = content.active
     is_active = active is not None and active.value() == fingerprint.encode()
     return Pushed(
-        fingerprint,
-        record,
-        (*_older_push(content, number, fingerprint, record), *content.pushes.get(fingerprint, ())),
-        _activation(active, is_certain=content.is_certain) if active is not None and is_active else None,
-        rules,
+        fingerprint=fingerprint,
+        record=record,
+        pushes=(*_older_push(content, number, fingerprint, record), *content.pushes.get(fingerprint, ())),
+        activation=_activation(active, is_certain=content.is_certain) if active is not None and is_active else None,
+        rules=rules,
     )
 
 

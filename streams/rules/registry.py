@@ -33,7 +33,7 @@ _AGAIN = (
 )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class RuleSets:
     """The known rule sets, by fingerprint.
 

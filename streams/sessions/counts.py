@@ -81,7 +81,7 @@ def verdict_hashes(close: Close, outcome: Outcome) -> tuple[bytes | None, bytes 
     fingerprint, trace_id, revision = outcome.rule.fingerprint, close.trace_id.hex(), outcome.revision
     leaf = retraction = None
     if verdict in APPLICABLE:
-        leaf = Leaf(revision, fingerprint, trace_id, verdict, bounds).hash()
+        leaf = Leaf(revision=revision, rule=fingerprint, trace_id=trace_id, verdict=verdict, window=bounds).hash()
     if previous in APPLICABLE:
         retraction = Retraction(
             revision=revision, rule=fingerprint, trace_id=trace_id, verdict=previous, window=bounds

@@ -32,7 +32,7 @@ _TRACE_ID_BYTES = 16
 _HOUR_MS = 3_600_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Judging:
     """How far a facts partition has judged when its coverage record is made, and with which rules.
 
@@ -57,7 +57,7 @@ class CoveredSource(msgspec.Struct, frozen=True, array_like=True):
     to_offset: int
 
 
-class Covered(msgspec.Struct, frozen=True, array_like=True):
+class Covered(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """Where the last coverage record of a facts partition ends; stored in the partition's checkpoint.
 
     `windows_judged` closed since then: their facts may lie so far back that a worker that takes over does not close
@@ -226,7 +226,15 @@ class CoverageTally:
         self.facts_from = facts_to
         ends = [self._covered[source] for source in sorted(self._covered)]
         self.covered = Covered(
-            judging.clock_ms, facts_to, ends, 0, judging.generation, settled_ms, start_ms, self._replay, self.reached_ms
+            to_ms=judging.clock_ms,
+            facts_to=facts_to,
+            sources=ends,
+            windows_judged=0,
+            generation=judging.generation,
+            settled_ms=settled_ms,
+            start_ms=start_ms,
+            replay=self._replay,
+            reached_ms=self.reached_ms,
         )
         self._judged_with = self.rule_sets or self._judged_with
         self._reset(0)

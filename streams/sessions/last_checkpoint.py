@@ -35,7 +35,7 @@ from topics.records.verdicts import LIVE_ORIGIN, Counted, Coverage, SourceCovera
 log = structlog.get_logger()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Search:
     """The records at the end of a partition of `betrace.checkpoints`, read in order.
 
@@ -84,10 +84,10 @@ def search(settings: Settings, number: int, stopping: Stopping, *, for_this_vers
     Raises:
         NotDoneError: no broker answers, or `stopping` returned true.
     """
-    found, lost = Search(number), dict[int, UnreadableRange]()
+    found, lost = Search(number=number), dict[int, UnreadableRange]()
     on_lost = partial(_note_lost, lost)
     for messages in reader.tails(settings, settings.topic("checkpoints"), number, stopping, on_lost):
-        found = Search(number)
+        found = Search(number=number)
         for message in messages:
             found.take(message)
         # Longer tails have the same ranges again.
@@ -173,20 +173,20 @@ def checkpoint_from_verdicts(settings: Settings, number: int, stopping: Stopping
         return None
     covered = chain.covered()
     return Checkpoint(
-        checkpoints.VERSION,
+        version=checkpoints.VERSION,
         topic_id="",
         published_to=0 if covered is None else covered.facts_to,
         start_offset=0,
         start=b"",
         covered=msgspec.msgpack.encode(covered),
-        status=PartitionStatus(chain.clock_ms, None, 0, None),
+        status=PartitionStatus(clock_ms=chain.clock_ms, held_by=None, open_windows=0, rules=None),
         counted=chain.counted,
         first_generation=chain.generation,
         generation=chain.generation,
     )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Chain:
     """How far the counts came; `is_whole` when a coverage record has their sum, or they are read from the first.
 
@@ -225,15 +225,15 @@ class _Chain:
             for _, source in sorted(self.sources.items())
         ]
         return Covered(
-            last.to_ms,
-            last.facts_to,
-            sources,
-            max(self.verdicts.values(), default=0),
-            last.generation,
-            last.settled_to_ms,
-            last.start_ms,
-            last.reset_ms or 0,
-            0,
+            to_ms=last.to_ms,
+            facts_to=last.facts_to,
+            sources=sources,
+            windows_judged=max(self.verdicts.values(), default=0),
+            generation=last.generation,
+            settled_ms=last.settled_to_ms,
+            start_ms=last.start_ms,
+            replay=last.reset_ms or 0,
+            reached_ms=0,
         )
 
     def _reach(self, generation: int, clock_ms: int) -> None:
@@ -252,12 +252,16 @@ def _chain(messages: Iterable[Message]) -> _Chain | None:
         if record.origin != LIVE_ORIGIN:
             continue
         if isinstance(record, Coverage):
-            chain = chain or _Chain(record.counted, record.generation, is_whole=True, clock_ms=record.to_ms)
+            chain = chain or _Chain(
+                counted=record.counted, generation=record.generation, is_whole=True, clock_ms=record.to_ms
+            )
             chain.add_coverage(record)
             continue
         if chain is None:
             start = Counted(seq=record.seq, head=record.prev)
-            chain = _Chain(start, record.generation, is_whole=record.seq == 0, clock_ms=record.clock_ms)
+            chain = _Chain(
+                counted=start, generation=record.generation, is_whole=record.seq == 0, clock_ms=record.clock_ms
+            )
         if (record.seq, record.prev) == (chain.counted.seq, chain.counted.head):
             chain.add(record, value)
     return chain

@@ -288,7 +288,7 @@ class PartitionTask:
             offset=offset,
             help="check which other clients have write access to this topic",
         )
-        for close in self.partition.apply(offset, facts.Facts(facts.VERSION, "", [])):
+        for close in self.partition.apply(offset, facts.Facts(version=facts.VERSION, rules="", sections=[])):
             rule_set = self.rule_set or min(self.partition.rules.rule_sets)
             self._evaluate(close, self._rules(rule_set), publishes=offset >= self.published_to)
 
@@ -396,12 +396,12 @@ class PartitionTask:
         sessions = self.partition.sessions
         self._coverage.note_missing(self.partition.rules.missing_until_ms)
         judging = Judging(
-            self._generation,
-            clock_ms,
-            min((sessions.settled_tick() or 0) * TICK_MS, clock_ms),
-            min((sessions.final_tick() or 0) * TICK_MS, clock_ms),
-            self._judging_rules(clock_ms),
-            self._verdicts.counted,
+            generation=self._generation,
+            clock_ms=clock_ms,
+            settled_ms=min((sessions.settled_tick() or 0) * TICK_MS, clock_ms),
+            final_ms=min((sessions.final_tick() or 0) * TICK_MS, clock_ms),
+            rules=self._judging_rules(clock_ms),
+            counted=self._verdicts.counted,
         )
         self._send("verdicts", None, verdicts.encode(self._coverage.take(judging, self.partition.next_offset)))
 
@@ -417,12 +417,12 @@ class PartitionTask:
         rebuilt = position.without_local_state()
         self._checkpointed_rules = self.partition.rules_changed_count
         self._checkpoint = Checkpoint(
-            checkpoints.VERSION,
-            self._topic_id,
-            position.next_offset,
-            rebuilt.next_offset,
-            msgspec.msgpack.encode(rebuilt),
-            msgspec.msgpack.encode(self._coverage.current),
+            version=checkpoints.VERSION,
+            topic_id=self._topic_id,
+            published_to=position.next_offset,
+            start_offset=rebuilt.next_offset,
+            start=msgspec.msgpack.encode(rebuilt),
+            covered=msgspec.msgpack.encode(self._coverage.current),
             status=self._status(),
             hourly_signals=self._quota.hourly_signals,
             counted=self._verdicts.counted,
@@ -440,11 +440,11 @@ class PartitionTask:
         holder = clock.held_by()
         progress = None if holder is None else clock.progress.get(holder)
         return PartitionStatus(
-            clock.now_ms,
-            None if holder is None else Holder(*holder, None if progress is None else progress.watermark_ms),
-            self.partition.sessions.open_windows,
-            self.rule_set,
-            self._judging_times,
+            clock_ms=clock.now_ms,
+            held_by=None if holder is None else Holder(*holder, None if progress is None else progress.watermark_ms),
+            open_windows=self.partition.sessions.open_windows,
+            rules=self.rule_set,
+            judging=self._judging_times,
         )
 
     def _note_judging(self) -> None:

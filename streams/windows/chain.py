@@ -64,6 +64,7 @@ class SourceRange(msgspec.Struct, array_like=True, gc=False):
     last_offset: int
 
 
+# Positional: one is made for each verdict of a window; see `topics.records.facts.Fact`.
 class LastVerdict(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """The last verdict of a rule on a chain; `revision` is that of its last signal, None before the first signal.
 
@@ -78,6 +79,7 @@ class LastVerdict(msgspec.Struct, array_like=True, frozen=True, gc=False):
     withheld: bool = False
 
 
+# Positional: one is made for each window; see `topics.records.facts.Fact`.
 class Chain(msgspec.Struct, array_like=True, gc=False):
     """Everything that is remembered of one trace: its facts, its open window if it has one, and the last verdicts.
 
@@ -132,6 +134,7 @@ class Chain(msgspec.Struct, array_like=True, gc=False):
         self.sources.sort(key=lambda source: (source.topic, source.partition))
 
 
+# Positional: one is made for each window that closes; see `topics.records.facts.Fact`.
 class EndedChain(msgspec.Struct, array_like=True, frozen=True):
     """A removed chain that did not simply go quiet: it, or one of its windows, reached the longest duration.
 

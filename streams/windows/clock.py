@@ -21,7 +21,7 @@ from streams.errors import StateError
 from topics.records.facts import Section
 
 
-class SourceProgress(msgspec.Struct, frozen=True, array_like=True):
+class SourceProgress(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """How far one source partition has been applied.
 
     Offsets `[…, applied_to)` of the log with this `epoch` have been applied in this `replay` (see
@@ -93,7 +93,12 @@ class Clock:
             raise _partial_reset_error(section)
         if progress is None or generation != progress.generation or section.replay != progress.replay:
             self.progress[source] = SourceProgress(
-                section.epoch, section.from_offset, None, section.partition_count, section.replay, generation
+                epoch=section.epoch,
+                applied_to=section.from_offset,
+                watermark_ms=None,
+                partition_count=section.partition_count,
+                replay=section.replay,
+                generation=generation,
             )
             self._note_generation(self.progress[source])
         if generation == self.generation or section.start_ms is None:
@@ -115,18 +120,23 @@ class Clock:
             before_ms = None if progress is None else progress.watermark_ms
             generation = self.generation if progress is None else progress.generation
             progress = SourceProgress(
-                section.epoch, section.from_offset, before_ms, section.partition_count, section.replay, generation
+                epoch=section.epoch,
+                applied_to=section.from_offset,
+                watermark_ms=before_ms,
+                partition_count=section.partition_count,
+                replay=section.replay,
+                generation=generation,
             )
         if section.from_offset > progress.applied_to:
             raise _gap_error(section, progress.applied_to)
         self.progress[source] = SourceProgress(
-            section.epoch,
-            max(section.to_offset, progress.applied_to),
-            _latest(section.watermark_ms, progress.watermark_ms),
-            section.partition_count,
-            section.replay,
-            progress.generation,
-            _latest(section.missing_until_ms, progress.missing_until_ms),
+            epoch=section.epoch,
+            applied_to=max(section.to_offset, progress.applied_to),
+            watermark_ms=_latest(section.watermark_ms, progress.watermark_ms),
+            partition_count=section.partition_count,
+            replay=section.replay,
+            generation=progress.generation,
+            missing_until_ms=_latest(section.missing_until_ms, progress.missing_until_ms),
         )
         self._note_generation(self.progress[source])
         return progress.applied_to

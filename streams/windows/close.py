@@ -32,7 +32,7 @@ INCOMPLETE = frozenset({CloseReason.MAX_DURATION, CloseReason.DISK_LIMIT})
 """Reasons after which the trace may continue."""
 
 
-class Close(msgspec.Struct, frozen=True, gc=False):
+class Close(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One closed window of a trace, to be judged with all facts of its chain.
 
     `closed_ms` is record time: last arrival + gap, or the tick at which the window was closed as incomplete. `whole` is

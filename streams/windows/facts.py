@@ -32,7 +32,7 @@ class WitnessedSpan(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return (NO_START_NS if self.start_ns is None else self.start_ns, self.identity)
 
 
-class AtomFacts(msgspec.Struct, array_like=True, gc=False):
+class AtomFacts(msgspec.Struct, array_like=True, gc=False, kw_only=True):
     """The facts of one atom.
 
     `witnesses` are the `WITNESS_COUNT` smallest by `WitnessedSpan.order`, sorted. `identities` are the smallest 8-byte

@@ -22,7 +22,7 @@ SPAN_ID_BYTES = 8
 LOG_IDENTITY_BYTES = 16
 
 
-class Outcome(msgspec.Struct, frozen=True, gc=False):
+class Outcome(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The verdict of one rule on one chain, the verdict it replaces, and a finding if a signal is due.
 
     `first_ms` is the record time of the earliest fact of the rule's own atoms, which is when the trace began for this
@@ -92,7 +92,15 @@ def _outcome(close: Close, judgement: Judgement, first: int, reach_ms: int | Non
     finding = None
     if published and reach_ms is not None and not after.withheld:
         finding = _finding(close, judgement, previous, after, first=first, reach_ms=reach_ms)
-    return Outcome(rule, first * TICK_MS, verdict, previous, after.revision, excepted, finding)
+    return Outcome(
+        rule=rule,
+        first_ms=first * TICK_MS,
+        verdict=verdict,
+        previous=previous,
+        revision=after.revision,
+        excepted=excepted,
+        finding=finding,
+    )
 
 
 def _last_verdict(before: LastVerdict | None, judgement: Judgement, published_ms: int | None) -> LastVerdict:

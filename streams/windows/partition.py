@@ -123,7 +123,7 @@ class Partition:
         if to_offset <= self.next_offset:
             return
         for offset in range(self.next_offset, to_offset):
-            yield from self.apply(offset, Facts(VERSION, "", []))
+            yield from self.apply(offset, Facts(version=VERSION, rules="", sections=[]))
         self._lost_facts.note(self.clock)
         # Of sources that are not known yet, the first facts may be lost.
         self._log_start_missing |= self.clock.now_ms is None
@@ -163,14 +163,14 @@ class Partition:
         required = _lowest(self.sessions.buffer.lowest_offset(), required_from)
         self._drop_resume_points(required_from)
         return Position(
-            self.next_offset,
-            self.sessions.applied_tick,
-            self.next_offset if required is None else required,
-            self.clock.generation,
-            list(self._resume_points),
-            list(self.sessions.ended.values()),
-            self.sessions.presences.long_presences(),
-            list(self._evictions),
+            next_offset=self.next_offset,
+            applied_tick=self.sessions.applied_tick,
+            buffered_from_offset=self.next_offset if required is None else required,
+            generation=self.clock.generation,
+            resume_points=list(self._resume_points),
+            ended_chains=list(self.sessions.ended.values()),
+            long_presences=self.sessions.presences.long_presences(),
+            evictions=list(self._evictions),
         )
 
     def add_resume_point(self) -> None:
@@ -188,15 +188,15 @@ class Partition:
         clock = self.clock
         self._resume_points.append(
             ResumePoint(
-                self.next_offset,
-                clock.now_ms,
-                clock.generation,
-                progress,
-                list(self.sessions.lost),
-                self.rules.copy(),
-                self.hourly_signals,
-                self._log_start_missing,
-                sorted(self._lost_facts.sources),
+                facts_offset=self.next_offset,
+                clock_ms=clock.now_ms,
+                generation=clock.generation,
+                progress=progress,
+                lost=list(self.sessions.lost),
+                rules=self.rules.copy(),
+                hourly_signals=self.hourly_signals,
+                log_start_missing=self._log_start_missing,
+                facts_lost=sorted(self._lost_facts.sources),
             )
         )
 

@@ -24,7 +24,7 @@ class StoredProgress(msgspec.Struct, frozen=True, array_like=True):
     progress: SourceProgress
 
 
-class ResumePoint(msgspec.Struct, frozen=True, array_like=True):
+class ResumePoint(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """All state but the chains, as it was before facts message `facts_offset`, where reading can start again.
 
     `lost` lists the lost input that may affect an open chain, `rules` knows from when rules may judge, and
@@ -44,7 +44,7 @@ class ResumePoint(msgspec.Struct, frozen=True, array_like=True):
     facts_lost: list[tuple[str, int]] = []
 
 
-class Position(msgspec.Struct, frozen=True, array_like=True):
+class Position(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """The position of a partition at the end of a step.
 
     Every facts message below `next_offset` has been processed, and everything below tick `applied_tick` has been
@@ -76,12 +76,22 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
         """
         rules = RuleTimes(missing_until_ms=missing_until_ms)
         return cls(
-            offset,
-            None,
-            offset,
-            0,
-            [ResumePoint(offset, None, 0, [], [], rules, log_start_missing=log_start_missing)],
-            [],
+            next_offset=offset,
+            applied_tick=None,
+            buffered_from_offset=offset,
+            generation=0,
+            resume_points=[
+                ResumePoint(
+                    facts_offset=offset,
+                    clock_ms=None,
+                    generation=0,
+                    progress=[],
+                    lost=[],
+                    rules=rules,
+                    log_start_missing=log_start_missing,
+                )
+            ],
+            ended_chains=[],
         )
 
     @property
@@ -96,4 +106,13 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
         ended = [each for each in self.ended_chains if each.first_offset < offset]
         long = [each for each in self.long_presences if each.first_offset < offset]
         evictions = [each for each in self.evictions if each >= offset]
-        return Position(offset, None, offset, first.generation, [first], ended, long, evictions)
+        return Position(
+            next_offset=offset,
+            applied_tick=None,
+            buffered_from_offset=offset,
+            generation=first.generation,
+            resume_points=[first],
+            ended_chains=ended,
+            long_presences=long,
+            evictions=evictions,
+        )

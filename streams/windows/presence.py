@@ -27,7 +27,7 @@ MEMORY_PER_STORED_BYTE = 35
 """Bytes of memory per byte of a presence's stored form, as measured by tests/bench/bench_windows.py."""
 
 
-class Presence(msgspec.Struct, array_like=True, gc=False):
+class Presence(msgspec.Struct, array_like=True, gc=False, kw_only=True):
     """A trace that has been present since tick `since`; its last arrival was at `last`, its first in `first_offset`.
 
     Until a presence is old, the facts log is kept from `first_offset` on so that it can be rebuilt. The position has
@@ -41,7 +41,7 @@ class Presence(msgspec.Struct, array_like=True, gc=False):
     due: int = 0
 
 
-class LongPresence(msgspec.Struct, array_like=True, frozen=True):
+class LongPresence(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     """A presence that is older than the part of the facts log that is kept.
 
     `last_offset` is that of the facts message that ended it, None while it lasts.
@@ -95,14 +95,16 @@ class Presences:
         are read.
         """
         for each in long:
-            self._start(each.trace_id, Presence(each.since, each.last, each.first_offset, is_old=True))
+            self._start(
+                each.trace_id, Presence(since=each.since, last=each.last, first_offset=each.first_offset, is_old=True)
+            )
 
     def observe(self, trace_id: bytes, tick: int, facts_offset: int, *, tracks_presence: bool) -> None:
         """Record an arrival of a trace; `tracks_presence` says whether it may begin a presence."""
         presence = self.tiers.get(trace_id)
         if presence is None:
             if tracks_presence:
-                self._start(trace_id, Presence(tick, tick, facts_offset))
+                self._start(trace_id, Presence(since=tick, last=tick, first_offset=facts_offset))
         else:
             presence.last = max(presence.last, tick)
             self._lower(presence, facts_offset)
@@ -127,7 +129,9 @@ class Presences:
     def long_presences(self) -> list[LongPresence]:
         """Return the presences that a position must contain because the log is not kept for them."""
         ongoing = [
-            LongPresence(trace_id, each.since, each.last, each.first_offset, None)
+            LongPresence(
+                trace_id=trace_id, since=each.since, last=each.last, first_offset=each.first_offset, last_offset=None
+            )
             for trace_id, each in self._old.items()
         ]
         return [*self.ended, *ongoing]
@@ -165,7 +169,13 @@ class Presences:
             self.tiers.remove(trace_id)
             self._since_ticks.remove(presence.since)
             if self._old.pop(trace_id, None) is not None:
-                ended = LongPresence(trace_id, presence.since, presence.last, presence.first_offset, facts_offset)
+                ended = LongPresence(
+                    trace_id=trace_id,
+                    since=presence.since,
+                    last=presence.last,
+                    first_offset=presence.first_offset,
+                    last_offset=facts_offset,
+                )
                 self.ended.append(ended)
         else:
             presence.is_old = True

@@ -318,7 +318,9 @@ class Sessions:
         if self.lost:
             chain.input_lost |= self._has_lost_input(chain.known_from, chain.last)
         whole = reason not in INCOMPLETE and not chain.headless and not chain.input_lost
-        return Close(trace_id, chain, window, reason, closed * TICK_MS, whole)
+        return Close(
+            trace_id=trace_id, chain=chain, window=window, reason=reason, closed_ms=closed * TICK_MS, whole=whole
+        )
 
     def _has_lost_input(self, first: int, last: int) -> bool:
         """Return whether input was lost during the chain, or up to gap + lateness before, where it may have begun."""

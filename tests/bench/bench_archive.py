@@ -78,7 +78,15 @@ def _make_partition(store: Store, partition: int, originals: list[corpus.Origina
     for hour in range(HOURS):
         numbers = range(hour * copies_an_hour, min(copies, (hour + 1) * copies_an_hour))
         first, end = (number * len(originals) for number in (numbers.start, numbers.stop))
-        file = ArchiveFile(TOPIC, partition, first, end, START_MS + hour * HOUR_MS, 1, 1)
+        file = ArchiveFile(
+            topic=TOPIC,
+            partition=partition,
+            first_offset=first,
+            end_offset=end,
+            hour_ms=START_MS + hour * HOUR_MS,
+            number=1,
+            count=1,
+        )
         _make_file(store, file, (_copy(table, originals, number, HOURS * HOUR_MS // copies) for number in numbers))
 
 
@@ -123,13 +131,13 @@ def _renamed(original: corpus.Original, renamed: dict[bytes, bytes]) -> bytes:
 
 def query(store: Store, rules: RuleSet, *, in_full: bool) -> Counter[tuple[str, str]]:
     """How often each rule has each verdict, by the query."""
-    answer = judge_archive(store.root, ArchiveRequest(Projector(rules), BOUNDS, in_full=in_full))
+    answer = judge_archive(store.root, ArchiveRequest(projector=Projector(rules), bounds=BOUNDS, in_full=in_full))
     return Counter((said.rule_id, said.verdict.value) for said in answer.verdicts) + _judged(answer.closes, rules)
 
 
 def engine(store: Store, rules: RuleSet) -> Counter[tuple[str, str]]:
     """The same, by the engine: every record is decoded and projected."""
-    return _judged(archive_windows.closes(store.root, ArchiveRequest(Projector(rules), BOUNDS)), rules)
+    return _judged(archive_windows.closes(store.root, ArchiveRequest(projector=Projector(rules), bounds=BOUNDS)), rules)
 
 
 def _judged(closes: Iterator[Close], rules: RuleSet) -> Counter[tuple[str, str]]:
@@ -161,13 +169,13 @@ def archiving(name: str) -> dict[str, object]:
     originals = corpus.originals(corpus.CORPUS / f"{name}.bin.gz")
     with tempfile.TemporaryDirectory() as directory:
         store = Store.at(directory)
-        writer = PartitionWriter(store, TOPIC, 0, 0, "bench")
+        writer = PartitionWriter(store=store, topic=TOPIC, partition=0, first_offset=0, topic_id="bench")
         start_s = time.perf_counter()
         for offset, original in enumerate(originals * ROUNDS):
             writer.add(RawRecord(TOPIC, 0, offset, START_MS + offset, original.key, original.value))
         writer.cut(len(originals) * ROUNDS)
         elapsed_s = time.perf_counter() - start_s
-        once = PartitionWriter(store, TOPIC, 1, 0, "bench")
+        once = PartitionWriter(store=store, topic=TOPIC, partition=1, first_offset=0, topic_id="bench")
         for offset, original in enumerate(originals):
             once.add(RawRecord(TOPIC, 1, offset, START_MS + offset, original.key, original.value))
         [written] = once.cut(len(originals))

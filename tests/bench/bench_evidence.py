@@ -110,7 +110,10 @@ def coverage(partition: int, minute: int, counted: Counted) -> Coverage:
 def counts(partition: int, minute: int, first: int, count: int, before: Counted) -> VerdictCounts:
     """Verdicts on traces `first` and the `count` - 1 after it."""
     bounds = WindowBounds(START_MS + minute * MINUTE_MS, START_MS + minute * MINUTE_MS + 700)
-    leaves = [Leaf(None, "f" * 64, f"{trace:032x}", "held", bounds).hash() for trace in range(first, first + count)]
+    leaves = [
+        Leaf(revision=None, rule="f" * 64, trace_id=f"{trace:032x}", verdict="held", window=bounds).hash()
+        for trace in range(first, first + count)
+    ]
     return VerdictCounts(
         partition=partition,
         seq=before.seq,
@@ -137,7 +140,9 @@ def take_minute(ledger: Ledger, minute: int, per_partition: list[tuple[int, int]
         said.append((None, verdicts.encode(coverage(partition, minute, chains[partition]))))
         for at, (key, value) in enumerate(said):
             time_ms = START_MS + (minute + 1) * MINUTE_MS
-            ledger.take(("verdicts", partition), Record(minute * STEP + at, time_ms, key, value))
+            ledger.take(
+                ("verdicts", partition), Record(offset=minute * STEP + at, time_ms=time_ms, key=key, value=value)
+            )
 
 
 def make(root: Path, *, minutes: int, verdict_count: int, partitions: int) -> int:

@@ -41,7 +41,7 @@ FIRST_MS = 1_767_614_400_000
 COPY_MS = 1000
 BATCH = 1000
 FLUSH = 10 * BATCH
-SETTINGS = Settings("", Path(), (TOPIC,))
+SETTINGS = Settings(bootstrap="", state_dir=Path(), source_topics=(TOPIC,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def _judged(rules: RuleSet, reading: SourceReader, judging: list[Evaluator], tak
         for at in range(begin, begin + FLUSH, BATCH):
             reading.take(taken[at : at + BATCH], local_ms=FIRST_MS)
         for share, sections in zip(judging, reading.sections(len(judging)), strict=True):
-            message = facts.encode(Facts(VERSION, rules.fingerprint, sections))
+            message = facts.encode(Facts(version=VERSION, rules=rules.fingerprint, sections=sections))
             yield len(share.apply(facts.decode(message)))
 
 
@@ -116,9 +116,20 @@ def _plan(taken: list[Message], asked: Load) -> Plan:
     counts = [0] * asked.sources
     for message in taken:
         counts[message.partition() or 0] += 1
-    inputs = tuple(Input(TOPIC, number, asked.sources, 0, count) for number, count in enumerate(counts))
+    inputs = tuple(
+        Input(topic=TOPIC, partition=number, partition_count=asked.sources, begin=0, end=count)
+        for number, count in enumerate(counts)
+    )
     end_ms = FIRST_MS + asked.copies * COPY_MS
-    return Plan(Period(0, end_ms), inputs, 0, end_ms + SETTINGS.max_duration_ms, end_ms, (), len(taken))
+    return Plan(
+        period=Period(0, end_ms),
+        inputs=inputs,
+        read_from_ms=0,
+        until_ms=end_ms + SETTINGS.max_duration_ms,
+        clock_ms=end_ms,
+        lost=(),
+        expected=len(taken),
+    )
 
 
 def measure(copies: int, runs: int) -> Figures:

@@ -111,8 +111,21 @@ def messages(rules: RuleSet, count: int) -> Iterator[bytes]:
 
 
 def _message(rules: RuleSet, from_offset: int, to_offset: int, watermark_ms: int, found: list[Entry]) -> bytes:
-    section = Section(TOPIC, 0, 1, 0, None, 1, from_offset, to_offset, watermark_ms, [], b"", found)
-    return facts.encode(Facts(VERSION, rules.fingerprint, [section]))
+    section = Section(
+        topic=TOPIC,
+        partition=0,
+        epoch=1,
+        replay=0,
+        start_ms=None,
+        partition_count=1,
+        from_offset=from_offset,
+        to_offset=to_offset,
+        watermark_ms=watermark_ms,
+        lost=[],
+        touches=b"",
+        entries=found,
+    )
+    return facts.encode(Facts(version=VERSION, rules=rules.fingerprint, sections=[section]))
 
 
 def _partition(
@@ -221,7 +234,9 @@ def takeovers(bootstrap: str, directory: Path, count: int) -> tuple[float, float
     """Seconds to take over a partition with so many open windows, with its disk and without."""
     rules, _ = load([RULES])
     prefix = f"bench{uuid.uuid4().hex[:8]}."
-    settings = Settings(bootstrap, directory / prefix, (TOPIC,), prefix, facts_partitions=1)
+    settings = Settings(
+        bootstrap=bootstrap, state_dir=directory / prefix, source_topics=(TOPIC,), prefix=prefix, facts_partitions=1
+    )
     admin.create(admin.connect(settings.client()), Layout(prefix, settings.source_topics, 1))
     registry.push(settings, rules, now_ms=1)
     end = _write(settings, rules, count)

@@ -78,7 +78,9 @@ def _installed(topic: Topic) -> Iterator[Settings]:
     """An installation with topics and a directory of its own, which go with the context; its rules are active."""
     with tempfile.TemporaryDirectory(prefix="betrace-bench-", ignore_cleanup_errors=True) as directory:
         prefix = f"bench{uuid.uuid4().hex[:8]}."
-        settings = Settings(topic.bootstrap, Path(directory), source_topics=(topic.name,), prefix=prefix)
+        settings = Settings(
+            bootstrap=topic.bootstrap, state_dir=Path(directory), source_topics=(topic.name,), prefix=prefix
+        )
         admin.create(_client(settings), Layout(prefix, settings.source_topics))
         registry.push(settings, rules(), now_ms=time.time_ns() // 1_000_000)
         try:

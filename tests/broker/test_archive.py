@@ -333,7 +333,9 @@ def test_archive_of_a_newer_version(archive: Archive, monkeypatch: pytest.Monkey
     archive.write("unkeyed_proto", spans)
     with monkeypatch.context() as patched:
         patched.setattr(schema, "FORMAT", "3")
-        writer = PartitionWriter(Store.at(str(archive.path)), spans, 0, 0, "id")
+        writer = PartitionWriter(
+            store=Store.at(str(archive.path)), topic=spans, partition=0, first_offset=0, topic_id="id"
+        )
         writer.add(RawRecord(spans, 0, 0, START_MS, None, b"no request"))
         writer.cut(1)
     before = sorted(archive.path.rglob("*"))

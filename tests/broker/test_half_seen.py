@@ -143,7 +143,7 @@ def test_push_in_flight(program: Program, start_ms: int) -> None:
     with dataclasses.replace(program, rules=other).running():
         wait_until(lambda: read_to(program) == end, "all is read")
         pushed, _ = compile_texts({"audited.rules": RULE})
-        settings = Settings(program.bootstrap, program.state_dir, prefix=program.prefix)
+        settings = Settings(bootstrap=program.bootstrap, state_dir=program.state_dir, prefix=program.prefix)
         registry.push(settings, pushed, now_ms=start_ms)
         wait_until(
             lambda: any(decode(frame.value).rules == pushed.fingerprint for frame in program.records("facts")),

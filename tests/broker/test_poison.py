@@ -68,7 +68,7 @@ def sources(program: Program) -> list[str]:
 
 def dead_letters(program: Program) -> list[dict[str, str | bytes | None]]:
     """The headers of every dead letter."""
-    settings = Settings(program.bootstrap, program.state_dir, prefix=program.prefix)
+    settings = Settings(bootstrap=program.bootstrap, state_dir=program.state_dir, prefix=program.prefix)
     return [dict(message.headers() or ()) for message in reader.read(settings, settings.topic("dead_letters"))]
 
 

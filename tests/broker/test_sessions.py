@@ -46,9 +46,22 @@ class Site:
     def write(self, number: int, watermark_ms: int, *entries: Entry) -> None:
         """Facts message `number`."""
         [topic] = self.settings.source_topics
-        section = Section(topic, 0, 1, 0, None, 1, number, number + 1, watermark_ms, [], b"", list(entries))
+        section = Section(
+            topic=topic,
+            partition=0,
+            epoch=1,
+            replay=0,
+            start_ms=None,
+            partition_count=1,
+            from_offset=number,
+            to_offset=number + 1,
+            watermark_ms=watermark_ms,
+            lost=[],
+            touches=b"",
+            entries=list(entries),
+        )
         producer = Producer({**self.settings.client()})
-        value = facts.encode(Facts(VERSION, compiled(AUDITED).fingerprint, [section]))
+        value = facts.encode(Facts(version=VERSION, rules=compiled(AUDITED).fingerprint, sections=[section]))
         producer.produce(self.settings.topic("facts"), value, partition=0)
         producer.flush()
 

@@ -163,7 +163,7 @@ def write(url: str, history: list[Step], cut_every: int, start_ms: int = START_M
     times_ms = accumulate((pause_ms for pause_ms, _, _ in history), initial=start_ms)
     next(times_ms)
     for time_ms, (_, partition, (topic, value)) in zip(times_ms, history, strict=True):
-        made = (PartitionWriter(store, topic, partition, 0, "id"), [0])
+        made = (PartitionWriter(store=store, topic=topic, partition=partition, first_offset=0, topic_id="id"), [0])
         writer, next_offset = writers.setdefault((topic, partition), made)
         writer.add(RawRecord(topic, partition, next_offset[0], time_ms, None, value))
         next_offset[0] += 1

@@ -57,7 +57,7 @@ def replayed(url: str, rules: RuleSet, plan: Plan, used: Settings = SETTINGS) ->
     outbox: Outbox = Queue()  # type: ignore[assignment]  # it has what is used of one between processes
     inboxes: list[Inbox] = [Queue()]  # type: ignore[list-item]  # as above
     with tempfile.TemporaryDirectory() as directory:
-        job = Job(used, dict(rules.texts), None, plan, url, FULL)
+        job = Job(settings=used, texts=dict(rules.texts), only=None, plan=plan, archive=url, output=FULL)
         Worker(job, 0, plan.inputs, inboxes, outbox, Path(directory)).run()
     signals: list[Signal] = []
     while True:

@@ -57,7 +57,9 @@ _relations = st.builds(nodes.Relations, st.tuples(_orders), _keys, _between) | s
 )
 _partners = st.builds(nodes.Partner, _subjects, _relations, st.booleans())
 _narrowing = st.none() | st.builds(nodes.Partner, _subjects, _relations)
-_pairs = st.builds(nodes.Pair, st.sampled_from(["each", "some"]), _subjects, _narrowing, _partners)
+_pairs = st.builds(
+    nodes.Pair, quantifier=st.sampled_from(["each", "some"]), subject=_subjects, that=_narrowing, partner=_partners
+)
 _leaves = (
     _subjects
     | _pairs

@@ -82,7 +82,7 @@ def test_any_rule_on_any_archive(
     with tempfile.TemporaryDirectory() as directory:
         write(directory, history, cut_every)
 
-        expected = assert_same(directory, ArchiveRequest(Projector(rules), BOUNDS, clock_ms=clock))
+        expected = assert_same(directory, ArchiveRequest(projector=Projector(rules), bounds=BOUNDS, clock_ms=clock))
 
     for verdict in {line[0][1] for lines in expected.values() for line in lines}:
         event(f"{verdict}")
@@ -101,5 +101,5 @@ def test_captures(tmp_path: Path, name: str, rule_file: Path) -> None:
     rules, _ = load([rule_file])
     bounds = Bounds.of_ms(gap_ms=30_000, lateness_ms=600_000, max_duration_ms=3_600_000)
 
-    assert assert_same(str(tmp_path), ArchiveRequest(Projector(rules), bounds))
-    assert assert_same(str(tmp_path), ArchiveRequest(Projector(rules), BOUNDS))
+    assert assert_same(str(tmp_path), ArchiveRequest(projector=Projector(rules), bounds=bounds))
+    assert assert_same(str(tmp_path), ArchiveRequest(projector=Projector(rules), bounds=BOUNDS))

@@ -82,21 +82,23 @@ class Reader:
     commits: list[tuple[int, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.begin(StartPosition(0, epoch=1))
+        self.begin(StartPosition(offset=0, epoch=1))
 
     def begin(self, start: StartPosition) -> None:
         """An ingest begins here."""
         topic, number, count = self.place
-        time = PartitionTime[Projected](OUT_OF_ORDER_MS, idle_lag_ms=0, max_clock_skew_ms=0, broker_skew_ms=FAR_MS)
+        time = PartitionTime[Projected](
+            out_of_order_ms=OUT_OF_ORDER_MS, idle_lag_ms=0, max_clock_skew_ms=0, broker_skew_ms=FAR_MS
+        )
         self.source = SourcePartition.starting_at(TopicPartition(topic, number), start, "id", count, time, now_ms=0)
 
     def restart(self, back: int) -> None:
         """The ingest dies; the next one begins at one of the last commits, or at the beginning."""
         if len(self.commits) <= back:
-            self.begin(StartPosition(0, epoch=1))
+            self.begin(StartPosition(offset=0, epoch=1))
             return
         offset, metadata = self.commits[-1 - back]
-        self.begin(StartPosition(offset, 1, read_metadata(metadata)))
+        self.begin(StartPosition(offset=offset, epoch=1, committed=read_metadata(metadata)))
 
     def read(self, count: int, projector: Projector) -> None:
         """Takes in the next records."""

@@ -33,7 +33,9 @@ _relations = (
 )
 _narrowing = st.none() | st.builds(nodes.Partner, _subjects, _relations)
 _partners = st.builds(nodes.Partner, _subjects, _relations, st.booleans())
-_pairs = st.builds(nodes.Pair, st.sampled_from(["each", "some"]), _subjects, _narrowing, _partners)
+_pairs = st.builds(
+    nodes.Pair, quantifier=st.sampled_from(["each", "some"]), subject=_subjects, that=_narrowing, partner=_partners
+)
 _exprs = _pairs | _pairs.map(nodes.Not)
 _one, _none = st.tuples(_exprs), st.just(())
 _rules = st.tuples(_exprs, st.just("pattern")) | st.tuples(

@@ -42,7 +42,7 @@ def write(*found: RawRecord) -> None:
     """Archives records, a cut each."""
     store = Store.at(URL)
     store.prepare()
-    writer = PartitionWriter(store, "otlp_spans", 0, 0, "id")
+    writer = PartitionWriter(store=store, topic="otlp_spans", partition=0, first_offset=0, topic_id="id")
     for record in found:
         writer.add(record)
         writer.cut(record.offset + 1)

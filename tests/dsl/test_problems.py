@@ -141,7 +141,7 @@ def test_problems_of_a_whole_file_are_shown_the_same_way(
 
 
 def test_json_has_the_documented_keys(tmp_path: Path) -> None:
-    """A problem for programs has code, severity, path, line, column, message and help."""
+    """A problem for programs has code, severity, path, line, column, message, help and notes."""
     path = tmp_path / "t.rules"
     path.write_text(_HEADER + 'x > "1"', encoding="utf-8")
 
@@ -149,7 +149,7 @@ def test_json_has_the_documented_keys(tmp_path: Path) -> None:
 
     message = "`x` is compared with text, but `>` needs a number"
     expected = {"code": "E204", "severity": "error", "path": str(path), "line": 3, "column": 5}
-    assert [expected | {"message": message, "help": "write 1 without quotes"}] == shown
+    assert [expected | {"message": message, "help": "write 1 without quotes", "notes": ()}] == shown
 
 
 def test_control_characters_never_reach_the_terminal(tmp_path: Path) -> None:

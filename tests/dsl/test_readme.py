@@ -157,7 +157,7 @@ def test_keys_are_those_of_the_code() -> None:
     """The table of keys is complete, says which a header takes, and which values the closed ones have."""
     rows = {name: row for row in _rows("key") for name in _named(row[0])}
 
-    assert set(yaml_rules._RULE_KEYS) == {*rows, "name", "compliance_frameworks"}
+    assert set(yaml_rules.RULE_KEYS) == {*rows, "name", "compliance_frameworks"}
     assert set(HEADER_KEYS) == {key for key, row in rows.items() if row[3] == "yes"}
     assert [each.value for each in RuleSeverity] == _named(rows["severity"][1])[:-1]
     assert [each.value for each in Mode] == _named(rows["mode"][1])

@@ -136,7 +136,18 @@ def scanned(scan: Scan, request: bytes, kind: RecordKind) -> Decoded | None:
 
 def is_run(read_batch: ReadBatch, request: bytes, kind: RecordKind, expected: Decoded | str) -> bool:
     """Whether a run of the request, twice, says twice what is expected; or it is none."""
-    start = BatchContext("t", 0, 0, kind is RecordKind.LOGS, None, 0, 0, 0, bounds_ms=(0, 0), follow=int)
+    start = BatchContext(
+        topic="t",
+        partition=0,
+        next_offset=0,
+        has_logs=kind is RecordKind.LOGS,
+        highest_ms=None,
+        local_ms=0,
+        out_of_order_ms=0,
+        broker_skew_ms=0,
+        bounds_ms=(0, 0),
+        follow=int,
+    )
     seen = touches.new_touches()
     run = read_batch([Message("t", 0, offset, None, request) for offset in range(2)], 0, start, seen)
     if isinstance(expected, str) or not run.record_count:

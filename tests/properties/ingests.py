@@ -113,7 +113,12 @@ class _Source:
         start = start_position(
             offset, read_metadata(metadata), log, start="earliest", now_ms=now_ms, replay=self.replay
         )
-        time = PartitionTime[Projected](OUT_OF_ORDER_MS, IDLE_LAG_MS, 0, MAX_CLOCK_SKEW_MS)
+        time = PartitionTime[Projected](
+            out_of_order_ms=OUT_OF_ORDER_MS,
+            idle_lag_ms=IDLE_LAG_MS,
+            max_clock_skew_ms=0,
+            broker_skew_ms=MAX_CLOCK_SKEW_MS,
+        )
         place = TopicPartition(TOPIC, self.number)
         if start.is_new:
             # Its first commit is made before anything is read.

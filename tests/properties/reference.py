@@ -109,9 +109,9 @@ def _atom_facts(facts: list[tuple[int, Fact]], atom: bytes, counted: dict[bytes,
         shown.setdefault(seen.order, seen)
     hashes = {blake2b(fact.identity, digest_size=8).digest() for fact in hits}
     return AtomFacts(
-        min(starts, default=None),
-        max(starts, default=None),
-        [shown[order] for order in sorted(shown)][:WITNESS_COUNT],
-        sorted(hashes)[: counted.get(atom, 0)],
-        min(tick for tick, fact in facts if fact.atom == atom),
+        first_ns=min(starts, default=None),
+        last_ns=max(starts, default=None),
+        witnesses=[shown[order] for order in sorted(shown)][:WITNESS_COUNT],
+        identities=sorted(hashes)[: counted.get(atom, 0)],
+        first_tick=min(tick for tick, fact in facts if fact.atom == atom),
     )

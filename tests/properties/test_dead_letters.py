@@ -36,11 +36,13 @@ class Site:
     source: SourcePartition = field(init=False)
 
     def __post_init__(self) -> None:
-        self.begin(StartPosition(0, 1))
+        self.begin(StartPosition(offset=0, epoch=1))
 
     def begin(self, start: StartPosition) -> None:
         """An ingest begins."""
-        time = PartitionTime[Projected](2_000, idle_lag_ms=0, max_clock_skew_ms=0, broker_skew_ms=FAR_MS)
+        time = PartitionTime[Projected](
+            out_of_order_ms=2_000, idle_lag_ms=0, max_clock_skew_ms=0, broker_skew_ms=FAR_MS
+        )
         self.source = SourcePartition.starting_at(TopicPartition("spans", 0), start, "id", 1, time, now_ms=0)
 
     def read(self, count: int) -> None:
@@ -61,9 +63,9 @@ class Site:
         """The next ingest begins at one of the last commits, or at the beginning."""
         if back < len(self.commits):
             offset, metadata = self.commits[-1 - back]
-            self.begin(StartPosition(offset, 1, read_metadata(metadata)))
+            self.begin(StartPosition(offset=offset, epoch=1, committed=read_metadata(metadata)))
         else:
-            self.begin(StartPosition(0, 1))
+            self.begin(StartPosition(offset=0, epoch=1))
 
     def cover(self) -> None:
         """A worker that knows only where the last coverage record ends reads the log again, and makes the next one."""
@@ -71,7 +73,14 @@ class Site:
         for offset, value in enumerate(self.log):
             tally.apply(offset, decode(value), windows_judged=0)
         clock_ms = len(self.records)
-        self.records.append(tally.take(Judging(0, clock_ms, clock_ms, clock_ms, (), Counted()), len(self.log)))
+        self.records.append(
+            tally.take(
+                Judging(
+                    generation=0, clock_ms=clock_ms, settled_ms=clock_ms, final_ms=clock_ms, rules=(), counted=Counted()
+                ),
+                len(self.log),
+            )
+        )
         self.covered = msgspec.msgpack.decode(msgspec.msgpack.encode(tally.current), type=Covered)
 
 

@@ -73,7 +73,13 @@ _partners = st.builds(nodes.Partner, _occurring, _relations, st.booleans())
 _leaves = (
     _subjects
     | st.builds(nodes.Order, _subjects, st.sampled_from(["before", "after"]), _subjects)
-    | st.builds(nodes.Pair, st.sampled_from(["each", "some"]), _occurring, st.none() | _narrowing, _partners)
+    | st.builds(
+        nodes.Pair,
+        quantifier=st.sampled_from(["each", "some"]),
+        subject=_occurring,
+        that=st.none() | _narrowing,
+        partner=_partners,
+    )
     | st.builds(nodes.CountComparison, _counts, _order_signs, _counts | _numbers)
     | st.builds(nodes.CountComparison, _numbers, _order_signs, _counts)
 )
@@ -88,7 +94,7 @@ def test_printing_and_parsing_is_the_identity(form: nodes.When) -> None:
     """A rule that is printed parses back to equal nodes, hence to the same atoms and formula."""
     text = body_text(form)
 
-    parsed, found = parse_rule(SourceText(source_file("t.rules", text), text, 1))
+    parsed, found = parse_rule(SourceText(file=source_file("t.rules", text), text=text, line=1))
 
     assert [] == found
     assert form == parsed
@@ -210,7 +216,13 @@ _known_partners = st.builds(nodes.Partner, _known, _known_relations, st.booleans
 _facts = (
     _known
     | st.builds(nodes.Order, _known, st.sampled_from(["before", "after"]), _known)
-    | st.builds(nodes.Pair, st.sampled_from(["each", "some"]), _known, st.none() | _known_narrowing, _known_partners)
+    | st.builds(
+        nodes.Pair,
+        quantifier=st.sampled_from(["each", "some"]),
+        subject=_known,
+        that=st.none() | _known_narrowing,
+        partner=_known_partners,
+    )
     | st.builds(
         nodes.CountComparison, st.builds(nodes.Count, _known), _order_signs, st.builds(nodes.Number, st.integers(0, 3))
     )

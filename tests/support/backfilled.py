@@ -42,7 +42,9 @@ def known(life: Lifetime) -> Known:
                 live[at] = begin.earliest(live.get(at))
         else:
             begin_ms = min(rule.from_ms for rule in record.rules or ())
-            new = PartitionDone(begin_ms, record.counted, record.to_ms, record.settled_to_ms)
+            new = PartitionDone(
+                begin_ms=begin_ms, counted=record.counted, to_ms=record.to_ms, settled_to_ms=record.settled_to_ms
+            )
             backfills[record.origin].setdefault(0, new).add(record)
     return Known(1, live, backfills)
 
@@ -56,7 +58,9 @@ def judged(life: Lifetime, rules: RuleSet, selection: Selection, plan: Plan) -> 
     reach_ms = SETTINGS.gap_ms + SETTINGS.lateness_ms
     partition.rules.since_ms = dict.fromkeys(selection.fingerprints, selection.live_from_ms - reach_ms)
     sessions.track_presence(partition.rules.half_seen_until_ms(reach_ms=reach_ms))
-    verdicts_.judge(partition.apply(0, Facts(VERSION, rules.fingerprint, [section(life.log, rules)])))
+    verdicts_.judge(
+        partition.apply(0, Facts(version=VERSION, rules=rules.fingerprint, sections=[section(life.log, rules)]))
+    )
     verdicts_.judge(sessions.end())
     outcomes, _ = verdicts_.take()
     return outcomes
@@ -102,8 +106,16 @@ def backfill(life: Lifetime, rule: str, begin_ms: int = 0, *, hours: int | None 
 def _plan(life: Lifetime, from_ms: int, to_ms: int) -> Plan:
     period = Period(from_ms, to_ms)
     read_from_ms, until_ms, _ = times(SETTINGS, period, NOW_MS)
-    inputs = (Input(TOPIC, 0, 1, 0, len(life.log)),)
-    return Plan(period, inputs, read_from_ms, until_ms, until_ms, (), len(life.log))
+    inputs = (Input(topic=TOPIC, partition=0, partition_count=1, begin=0, end=len(life.log)),)
+    return Plan(
+        period=period,
+        inputs=inputs,
+        read_from_ms=read_from_ms,
+        until_ms=until_ms,
+        clock_ms=until_ms,
+        lost=(),
+        expected=len(life.log),
+    )
 
 
 def leaves(life: Lifetime, rule: str) -> Iterator[bytes]:

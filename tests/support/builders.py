@@ -54,24 +54,24 @@ def section(
 ) -> Section:
     """What a flush says of one source partition; nothing by default."""
     return Section(
-        topic,
-        partition,
-        epoch,
-        replay,
-        start_ms,
-        partition_count,
-        from_offset,
-        to_offset,
-        watermark_ms,
-        list(lost),
-        pack_touches(touches),
-        list(entries),
+        topic=topic,
+        partition=partition,
+        epoch=epoch,
+        replay=replay,
+        start_ms=start_ms,
+        partition_count=partition_count,
+        from_offset=from_offset,
+        to_offset=to_offset,
+        watermark_ms=watermark_ms,
+        lost=list(lost),
+        touches=pack_touches(touches),
+        entries=list(entries),
     )
 
 
 def message(*sections: Section, rules: str = "rules") -> Facts:
     """A facts message."""
-    return Facts(VERSION, rules, list(sections))
+    return Facts(version=VERSION, rules=rules, sections=list(sections))
 
 
 @dataclass(frozen=True, slots=True)

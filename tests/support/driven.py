@@ -81,8 +81,21 @@ class Driven:
         at = self.next_offset(number) + self.source_offset
         [topic] = self.settings.source_topics
         replay, start_ms = self.replay
-        section = Section(topic, 0, epoch, replay, start_ms, 1, at, at + 1, watermark_ms, [], b"", list(entries))
-        value = facts.encode(Facts(VERSION, self.rules.fingerprint, [section]))
+        section = Section(
+            topic=topic,
+            partition=0,
+            epoch=epoch,
+            replay=replay,
+            start_ms=start_ms,
+            partition_count=1,
+            from_offset=at,
+            to_offset=at + 1,
+            watermark_ms=watermark_ms,
+            lost=[],
+            touches=b"",
+            entries=list(entries),
+        )
+        value = facts.encode(Facts(version=VERSION, rules=self.rules.fingerprint, sections=[section]))
         producer = Producer({**self.settings.client()})
         producer.produce(self.settings.topic("facts"), value, partition=number)
         producer.flush()

@@ -43,7 +43,13 @@ _chains: WeakKeyDictionary[Ledger, dict[int, Counted]] = WeakKeyDictionary()
 
 def leaf(number: int, verdict: str = "held") -> bytes:
     """The hash of a verdict."""
-    return Leaf(None, "f" * 64, f"{number:032x}", verdict, WindowBounds(START_MS, START_MS + number)).hash()
+    return Leaf(
+        revision=None,
+        rule="f" * 64,
+        trace_id=f"{number:032x}",
+        verdict=verdict,
+        window=WindowBounds(START_MS, START_MS + number),
+    ).hash()
 
 
 def counts(
@@ -107,7 +113,7 @@ def coverage(partition: int, minute: int, counted: Counted = START) -> Coverage:
 def record(offset: int, value: bytes, position: SourcePosition | None = None) -> Record:
     """A record as Kafka delivers it."""
     headers = [] if position is None else [(POSITION_HEADER, position.encode())]
-    return Record(offset, START_MS + offset, b"key", value, headers)
+    return Record(offset=offset, time_ms=START_MS + offset, key=b"key", value=value, headers=headers)
 
 
 def chain(partition: int, minutes: int) -> Counted:

@@ -93,7 +93,7 @@ class Output:
                 self.checkpoint = checkpoints.decode(value)
             else:
                 log = self.ledger.logs[topic, number]
-                self.ledger.take((topic, number), Record(log.next_offset, 0, key, value))
+                self.ledger.take((topic, number), Record(offset=log.next_offset, time_ms=0, key=key, value=value))
             if topic == "signals":
                 self.signals.append(value)
         self._sent.clear()
@@ -193,7 +193,9 @@ class Lifetime:
             (rules.ACTIVE_KEY, pushed.fingerprint.encode()),
         ):
             log = self._ledger.logs["rules", 0]
-            self._ledger.take(("rules", 0), Record(log.next_offset, self.tick * TICK_MS, key, value))
+            self._ledger.take(
+                ("rules", 0), Record(offset=log.next_offset, time_ms=self.tick * TICK_MS, key=key, value=value)
+            )
 
     def write(self, trace: int, *names: str, is_lost: bool = False) -> None:
         """A record comes at the present tick, and is read; a lost one is gone before that."""
@@ -235,25 +237,32 @@ class Lifetime:
         projector = Projector(rule_set)
         for number, worker in enumerate(self._workers):
             section = Section(
-                TOPIC,
-                0,
-                self._epoch,
-                replay,
-                start_ms,
-                1,
-                self._position,
-                end,
-                tick * TICK_MS,
-                lost,
-                b"",
-                [_entry(projector, *each) for each in read if each[1].trace % self.facts_partitions == number],
-                [],
+                topic=TOPIC,
+                partition=0,
+                epoch=self._epoch,
+                replay=replay,
+                start_ms=start_ms,
+                partition_count=1,
+                from_offset=self._position,
+                to_offset=end,
+                watermark_ms=tick * TICK_MS,
+                lost=lost,
+                touches=b"",
+                entries=[_entry(projector, *each) for each in read if each[1].trace % self.facts_partitions == number],
+                dead_letters=[],
                 missing_until_ms=self._missing_until_ms,
                 lost_until_ms=self._lost_until_ms,
                 rules_since_ms=self._rules_since_ms,
             )
             worker.facts.append(
-                facts.encode(Facts(VERSION, rule_set.fingerprint, [section], [self.service] if read else []))
+                facts.encode(
+                    Facts(
+                        version=VERSION,
+                        rules=rule_set.fingerprint,
+                        sections=[section],
+                        services=[self.service] if read else [],
+                    )
+                )
             )
             worker.take_in()
         self._position = end
@@ -329,7 +338,9 @@ class Lifetime:
 
     def publish(self, topic: str, key: bytes | None, value: bytes) -> None:
         """Somebody else's record is on a topic, and the ledger has taken it."""
-        self._ledger.take((topic, 0), Record(self._ledger.logs[topic, 0].next_offset, 0, key, value))
+        self._ledger.take(
+            (topic, 0), Record(offset=self._ledger.logs[topic, 0].next_offset, time_ms=0, key=key, value=value)
+        )
 
     def records(self, topic: str) -> list[bytes]:
         """The values on a topic, as they are sealed."""
@@ -346,7 +357,7 @@ class Lifetime:
 
     def report(self, from_ms: int, to_ms: int) -> Report:
         """The report of a period."""
-        asked = ReportRequest(from_ms, to_ms, None, 0, "")
+        asked = ReportRequest(from_ms=from_ms, to_ms=to_ms, control=None, made_ms=0, verify="")
         gathered = gather(self.store, from_ms, to_ms)
         evidence = Evidence(
             place="",
@@ -373,7 +384,21 @@ def section(log: Sequence[SourceRecord], rules: RuleSet) -> Section:
     projector = Projector(rules)
     entries = [_entry(projector, at, record) for at, record in enumerate(log)]
     watermark_ms = (log[-1].tick if log else 0) * TICK_MS
-    return Section(TOPIC, 0, 1, 0, None, 1, 0, len(log), watermark_ms, [], b"", entries, [])
+    return Section(
+        topic=TOPIC,
+        partition=0,
+        epoch=1,
+        replay=0,
+        start_ms=None,
+        partition_count=1,
+        from_offset=0,
+        to_offset=len(log),
+        watermark_ms=watermark_ms,
+        lost=[],
+        touches=b"",
+        entries=entries,
+        dead_letters=[],
+    )
 
 
 def _entry(projector: Projector, offset: int, record: SourceRecord) -> Entry:

@@ -64,4 +64,10 @@ def _facts(atom: Atom, spans: list[Span]) -> AtomFacts:
     for span in hits:
         occurrences.add(span.span_id, span.start_ns, hash_variants(atom.variants(span), [key_hash] * len(atom.keys)))
     identities = sorted({span.span_id for span in hits})
-    return AtomFacts(min(starts, default=None), max(starts, default=None), [], identities, occurrences=occurrences)
+    return AtomFacts(
+        first_ns=min(starts, default=None),
+        last_ns=max(starts, default=None),
+        witnesses=[],
+        identities=identities,
+        occurrences=occurrences,
+    )

@@ -125,7 +125,9 @@ class Quarter:
             (pushed.fingerprint.encode(), rules.encode(record)),
             (rules.ACTIVE_KEY, pushed.fingerprint.encode()),
         ):
-            ledger.take(("rules", 0), Record(ledger.logs["rules", 0].next_offset, time_ms, key, value))
+            ledger.take(
+                ("rules", 0), Record(offset=ledger.logs["rules", 0].next_offset, time_ms=time_ms, key=key, value=value)
+            )
 
     def _hour(self, ledger: Ledger, hour: int, chance: Random) -> None:
         if hour in self.not_judged:
@@ -208,7 +210,7 @@ class Quarter:
 
 def _take(ledger: Ledger, topic: str, partition: int, time_ms: int, value: bytes) -> None:
     log = ledger.logs[topic, partition]
-    ledger.take((topic, partition), Record(log.next_offset, time_ms, None, value))
+    ledger.take((topic, partition), Record(offset=log.next_offset, time_ms=time_ms, key=None, value=value))
 
 
 def _finding(time_ms: int, hour: int) -> Finding:

@@ -47,10 +47,16 @@ def take(ledger: Ledger, number: int, value: bytes, topic: str = "otlp_spans") -
     """The ledger takes in one audit message."""
     partition = number % 2
     log = ledger.logs["audit", partition]
-    at = SourcePosition(topic, 0, 1, number, 0)
+    at = SourcePosition(topic=topic, partition=0, epoch=1, offset=number, index=0)
     ledger.take(
         ("audit", partition),
-        Record(log.next_offset, START_MS + number * MINUTE_MS, None, value, [(POSITION_HEADER, at.encode())]),
+        Record(
+            offset=log.next_offset,
+            time_ms=START_MS + number * MINUTE_MS,
+            key=None,
+            value=value,
+            headers=[(POSITION_HEADER, at.encode())],
+        ),
     )
 
 

@@ -61,7 +61,7 @@ _POLL_INTERVAL_S = 0.05
 _Result = TypeVar("_Result")
 
 
-class TopicStatus(msgspec.Struct, frozen=True):
+class TopicStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The status of a topic; a value is None when the topic is missing, `retention_ms` also when it has no limit.
 
     The program cannot run with a topic that has `faults`. It can run with one that has `differences`, which list where
@@ -113,7 +113,7 @@ def describe(admin: AdminClient, layout: Layout, specs: Sequence[TopicSpec] = FL
     existing = _descriptions(admin, [plan.name for plan in plans])
     configs = _configs(admin, ResourceType.TOPIC, list(existing))
     safe = layout.replication or min(SAFE_REPLICATION, len(_cluster(admin).nodes))
-    statuses = {plan.name: TopicStatus(plan.name, present=False) for plan in plans}
+    statuses = {plan.name: TopicStatus(name=plan.name, present=False) for plan in plans}
     for plan in plans:
         if plan.name in existing:
             statuses[plan.name] = _status(plan, existing[plan.name], configs[plan.name], safe)

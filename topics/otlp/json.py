@@ -17,10 +17,9 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from topics.errors import RefusalReason
 from topics.otlp.requests import (
     NESTING_LIMIT,
-    NO_RECORDS,
-    ONLY_UNKNOWN,
     KeyValue,
     OtlpError,
     Request,
@@ -55,7 +54,7 @@ class _Document(msgspec.Struct, rename="camel"):
     resource_logs: Sequence[ResourceLogs] | msgspec.UnsetType = msgspec.UNSET
 
 
-class _AnyValue(msgspec.Struct, rename="camel"):
+class _AnyValue(msgspec.Struct, rename="camel", kw_only=True):
     string_value: str | None = None
     bool_value: bool | None = None
     int_value: msgspec.Raw = _ABSENT
@@ -91,17 +90,17 @@ def read(document: bytes) -> Request:
         read_document = _read_document(text)
         unknown = None if _has_records(read_document) else next(_unknown_members(text), None)
     except RecursionError:
-        raise OtlpError("json is nested too deep") from None
+        raise OtlpError(RefusalReason.TOO_DEEP) from None
     except msgspec.ValidationError as error:
-        raise OtlpError(f"not otlp json: {reason(error)}") from error
+        raise OtlpError(RefusalReason.NOT_OTLP_JSON, reason(error)) from error
     except msgspec.DecodeError as error:
-        raise OtlpError(f"not json: {reason(error)}") from error
+        raise OtlpError(RefusalReason.NOT_JSON, reason(error)) from error
     if read_document.resource_spans is msgspec.UNSET and read_document.resource_logs is msgspec.UNSET:
-        raise OtlpError(NO_RECORDS)
+        raise OtlpError(RefusalReason.NO_RECORDS)
     if unknown is not None:
         # The reason shows only these names: any other name may hold personal data, and nothing has redacted it.
         is_spelling = unknown.replace("_", "").lower() in _SPELLINGS
-        raise OtlpError(f"{ONLY_UNKNOWN}: {unknown}" if is_spelling else ONLY_UNKNOWN)
+        raise OtlpError(RefusalReason.ONLY_UNKNOWN, unknown if is_spelling else None)
     return Request(read_document.resource_spans or (), read_document.resource_logs or (), value)
 
 

@@ -27,7 +27,8 @@ from opentelemetry.proto.logs.v1 import logs_pb2
 from opentelemetry.proto.resource.v1 import resource_pb2
 from opentelemetry.proto.trace.v1 import trace_pb2
 
-from topics.otlp.requests import NESTING_LIMIT, NO_RECORDS, ONLY_UNKNOWN, OtlpError, RecordKind, Request, Value
+from topics.errors import RefusalReason
+from topics.otlp.requests import NESTING_LIMIT, OtlpError, RecordKind, Request, Value
 
 Message: TypeAlias = Any
 """A upb message; protobuf has no types that mypy can follow."""
@@ -92,7 +93,7 @@ def read(request: bytes, kind: RecordKind = RecordKind.SPANS) -> Request:
     if other is not None and (first is None or _is_certain(other_kind, other)):
         kind, first = other_kind, other
     if first is None:
-        raise OtlpError("not protobuf")
+        raise OtlpError(RefusalReason.NOT_PROTOBUF)
     _check_content(kind, first)
     return _build_request(kind, first)
 
@@ -172,13 +173,13 @@ def _has_log(request: Message) -> bool:
 
 def _check_content(kind: RecordKind, request: Message) -> None:
     if not request.ListFields():
-        raise OtlpError(NO_RECORDS)
+        raise OtlpError(RefusalReason.NO_RECORDS)
     if _records(kind, request):
         return
     size_bytes = request.ByteSize()
     request.DiscardUnknownFields()
     if request.ByteSize() != size_bytes:
-        raise OtlpError(ONLY_UNKNOWN)
+        raise OtlpError(RefusalReason.ONLY_UNKNOWN)
 
 
 def _records(kind: RecordKind, request: Message) -> list[Message]:

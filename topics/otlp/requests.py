@@ -22,6 +22,8 @@ import msgspec
 from opentelemetry.proto.logs.v1 import logs_pb2
 from opentelemetry.proto.trace.v1 import trace_pb2
 
+from topics.errors import Refusal, RefusalReason
+
 Value: TypeAlias = "str | bool | int | float | bytes | list[Value] | dict[str, Value] | None"
 """A converted attribute value; None when it is empty or unreadable."""
 
@@ -30,9 +32,6 @@ NESTING_LIMIT = 64
 
 MENDED = "\ufffd"
 """The character that replaces damaged text."""
-
-NO_RECORDS = "no resource spans or resource logs"
-ONLY_UNKNOWN = "no spans or log records, only unknown fields"
 
 _UINT64_LIMIT = 1 << 64
 _INTEGER = re.compile(rb'"?(-?[0-9]{1,20})"?')
@@ -44,7 +43,11 @@ _ZERO = msgspec.Raw(b"0")
 
 
 class OtlpError(ValueError):
-    """A value is not an OTLP request; the text is the reason, in lower case, and equal for equal kinds of damage."""
+    """A value is not an OTLP request; `refusal` says why, the same for equal kinds of damage."""
+
+    def __init__(self, reason: RefusalReason, detail: str | None = None) -> None:
+        self.refusal = Refusal(reason, detail)
+        super().__init__(str(self.refusal))
 
 
 class RecordKind(Enum):
@@ -101,7 +104,7 @@ class Status(msgspec.Struct, frozen=True):
         return _enum_number(self.raw_code, _STATUS_CODES)
 
 
-class Span(msgspec.Struct, rename="camel"):
+class Span(msgspec.Struct, rename="camel", kw_only=True):
     """One span."""
 
     name: str = ""
@@ -146,7 +149,7 @@ class Span(msgspec.Struct, rename="camel"):
         return _time_ns(self.raw_end)
 
 
-class LogRecord(msgspec.Struct, rename="camel"):
+class LogRecord(msgspec.Struct, rename="camel", kw_only=True):
     """One log record."""
 
     attributes: Sequence[KeyValue] = ()

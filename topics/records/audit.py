@@ -34,7 +34,7 @@ _MAX_OWN_ATTRIBUTES = 64
 _POSITION = re.compile(r"([a-zA-Z0-9._-]{1,249})/(\d{1,10})/(\d{1,19})/(\d{1,19})/(\d{1,10})", re.ASCII)
 
 
-class SourcePosition(msgspec.Struct, frozen=True, order=True):
+class SourcePosition(msgspec.Struct, frozen=True, order=True, kw_only=True):
     """The position of a span or log record: number `index` among those of the record at `offset` in this partition.
 
     `epoch` is that of the section (`topics.records.facts`): the wall time in ms at which ingest started to read that
@@ -50,7 +50,7 @@ class SourcePosition(msgspec.Struct, frozen=True, order=True):
     def encode(self) -> bytes:
         """Encode the position as the header's value.
 
-        >>> SourcePosition("otlp_spans", 3, 17, 1200, 0).encode()
+        >>> SourcePosition(topic="otlp_spans", partition=3, epoch=17, offset=1200, index=0).encode()
         b'otlp_spans/3/17/1200/0'
         """
         return f"{self.topic}/{self.partition}/{self.epoch}/{self.offset}/{self.index}".encode()
@@ -64,7 +64,10 @@ def decode_position(value: bytes | str) -> SourcePosition | None:
     """
     text = value if isinstance(value, str) else value.decode(errors="replace")
     match = _POSITION.fullmatch(text)
-    return SourcePosition(match[1], *map(int, match.groups()[1:])) if match else None
+    if match is None:
+        return None
+    partition, epoch, offset, index = map(int, match.groups()[1:])
+    return SourcePosition(topic=match[1], partition=partition, epoch=epoch, offset=offset, index=index)
 
 
 def position_in(headers: Iterable[tuple[str, bytes | str | None]]) -> SourcePosition | None:

@@ -76,7 +76,7 @@ def _short(rule: str) -> bytes:
     return bytes.fromhex(rule)[:RULE_BYTES]
 
 
-class PartitionStatus(msgspec.Struct, frozen=True, array_like=True):
+class PartitionStatus(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """The status of a facts partition when its checkpoint was written, for monitoring: no state is recovered from it.
 
     `clock_ms` is None until every source partition has a watermark; `rules` is the rule set of the last facts message.
@@ -143,7 +143,7 @@ class Withheld(msgspec.Struct, frozen=True, array_like=True):
     first: FirstWithheld
 
 
-class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
+class Checkpoint(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """The progress of one facts partition.
 
     All results of the facts messages below `published_to` are on the topics. The log from `start_offset` on, together

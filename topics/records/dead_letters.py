@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from topics.errors import Refusal
 from topics.records import sealed_box
 from topics.records.sealed_box import BoxError
 
@@ -41,17 +42,18 @@ class DeadLetter:
 
 
 def letter(
-    value: bytes | None, *, reason: str, topic: str, partition: int, offset: int, public_key: bytes | None = None
+    value: bytes | None, *, refusal: Refusal, topic: str, partition: int, offset: int, public_key: bytes | None = None
 ) -> DeadLetter:
     """Build the dead letter of the record at `offset`, small enough for Kafka's default message limit.
 
     With a `public_key` (`sealed_box.read_public_key`) it holds the record's bytes, readable only with the private key.
 
-    >>> letter(b"junk", reason="not protobuf", topic="otlp_spans", partition=3, offset=7).key
+    >>> from topics.errors import RefusalReason
+    >>> letter(b"junk", refusal=Refusal(RefusalReason.NOT_PROTOBUF), topic="otlp_spans", partition=3, offset=7).key
     b'otlp_spans-3'
     """
     headers: list[tuple[str, str | bytes | None]] = [
-        ("reason", reason.encode(errors="replace")[:REASON_LIMIT_BYTES]),
+        ("reason", str(refusal).encode(errors="replace")[:REASON_LIMIT_BYTES]),
         ("topic", topic.encode()),
         ("partition", str(partition).encode()),
         ("offset", str(offset).encode()),

@@ -46,6 +46,7 @@ KeyHashes: TypeAlias = tuple[tuple[bytes, ...] | None, ...]
 """The hashes of a span's values, for each key of a pair: empty without a value, None if they cannot be compared."""
 
 
+# Positional: one is made for each span that hits, and by keyword that takes 0.6 instead of 0.1 µs.
 class Fact(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The fact that a span satisfied an atom.
 
@@ -62,6 +63,7 @@ class Fact(msgspec.Struct, frozen=True, array_like=True, gc=False):
     keys: tuple[KeyHashes, ...] | None = None
 
 
+# Positional: one is made for each trace of a record; see `Fact`.
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The records of one trace in one tick, at least one of which has a span that hit an atom.
 
@@ -91,7 +93,7 @@ class Touch(NamedTuple):
     span_count: int
 
 
-class Section(msgspec.Struct, frozen=True, array_like=True):
+class Section(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """The facts of one flush from one source partition.
 
     `[from_offset, to_offset)` continues the section before it by consumer position, or overlaps it. `epoch` is the wall
@@ -126,7 +128,7 @@ class Section(msgspec.Struct, frozen=True, array_like=True):
     rules_since_ms: int | None = None
 
 
-class Facts(msgspec.Struct, frozen=True, array_like=True):
+class Facts(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """One message of `betrace.facts`; `rules` is the fingerprint of the rule set that projected it.
 
     `services` are the redacted names of the services that sent the records of all its sections, each at most 256 bytes
@@ -212,7 +214,7 @@ def decode(value: bytes) -> Facts:
 def is_foreign(value: bytes) -> bool:
     """Return whether no version of BeTrace can have written this value: it does not start with a format version.
 
-    >>> is_foreign(b"garbage"), is_foreign(encode(Facts(VERSION + 1, "set", [])))
+    >>> is_foreign(b"garbage"), is_foreign(encode(Facts(version=VERSION + 1, rules="set", sections=[])))
     (True, False)
     """
     is_list = len(value) > 1 and 0x90 <= value[0] <= 0x9F  # noqa: PLR2004, MessagePack's short list

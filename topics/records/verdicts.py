@@ -91,7 +91,7 @@ class VerdictSums(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
 NO_VERDICTS = VerdictSums()
 
 
-class Leaf(msgspec.Struct, frozen=True, gc=False):
+class Leaf(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One verdict on one trace; the fields are in the order of RFC 8785.
 
     `revision` is that of the signal published with it, None while the chain has no signal. `rule` is the rule's
@@ -107,7 +107,8 @@ class Leaf(msgspec.Struct, frozen=True, gc=False):
     def canonical(self) -> bytes:
         """Return the canonical JSON of this verdict.
 
-        >>> Leaf(None, "f0", "0a", "held", WindowBounds(1, 2)).canonical()
+        >>> window = WindowBounds(1, 2)
+        >>> Leaf(revision=None, rule="f0", trace_id="0a", verdict="held", window=window).canonical()
         b'{"revision":null,"rule":"f0","trace_id":"0a","verdict":"held","window":{"first_ms":1,"last_ms":2}}'
         """
         return _encoder.encode(self)

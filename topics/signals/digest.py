@@ -26,7 +26,7 @@ class NotASignalError(ValueError):
     """A record is not a signal that this version can read; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Digest:
     """One revision of a finding; `time_ms` is the record time at which its window closed, `trace_id` is lower-case hex.
 

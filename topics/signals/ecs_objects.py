@@ -26,7 +26,7 @@ class Ecs(Fields, frozen=True):
     version: str
 
 
-class Event(Fields, frozen=True):
+class Event(Fields, frozen=True, kw_only=True):
     """The event. `kind` is alert, because Kibana reserves `signal`.
 
     `id` is the finding's uid and revision, `code` the rule's id, `severity` 1 (info) to 5 (critical), and `created` the
@@ -50,7 +50,7 @@ class Event(Fields, frozen=True):
     reference: str | None = None
 
 
-class Rule(Fields, frozen=True):
+class Rule(Fields, frozen=True, kw_only=True):
     """The rule; `version` is its fingerprint, `category` its kind, `author` its author or, without one, its owner."""
 
     id: str
@@ -123,7 +123,7 @@ class Threat(Fields, frozen=True):
     technique: Technique | None = None
 
 
-class Triage(Fields, frozen=True):
+class Triage(Fields, frozen=True, kw_only=True):
     """What the rule states for triage and ECS has no field for; `version` is the one that the rule's author gave it."""
 
     author: str | None = None
@@ -150,7 +150,7 @@ class Attribute(Fields, frozen=True):
     value: str | None = None
 
 
-class Evidence(Fields, frozen=True):
+class Evidence(Fields, frozen=True, kw_only=True):
     """One witness: `subject` as the rule writes it; `span_id`, or `log_id` for a log record, in lower-case hex."""
 
     subject: str

@@ -81,7 +81,7 @@ class Product(Object, frozen=True):
     version: str | None = None
 
 
-class Metadata(Object, frozen=True):
+class Metadata(Object, frozen=True, kw_only=True):
     """The metadata of the record. `uid` is the finding's uid and revision, `correlation_uid` the trace id.
 
     `logged_time` is the only value of a signal that a replay does not reproduce. `is_truncated` and `untruncated_size`,
@@ -99,7 +99,7 @@ class Metadata(Object, frozen=True):
     profiles: list[str] | None = None
 
 
-class Analytic(Object, frozen=True):
+class Analytic(Object, frozen=True, kw_only=True):
     """The rule; `version` is its fingerprint."""
 
     type_id: int
@@ -145,7 +145,7 @@ class Remediation(Object, frozen=True):
     references: list[str] | None = None
 
 
-class FindingInfo(Object, frozen=True):
+class FindingInfo(Object, frozen=True, kw_only=True):
     """The finding and its rule. `uid` is the same for all revisions; times are Unix ms."""
 
     uid: str
@@ -159,7 +159,7 @@ class FindingInfo(Object, frozen=True):
     related_analytics: list[RelatedAnalytic] | None = None
 
 
-class Compliance(Object, frozen=True):
+class Compliance(Object, frozen=True, kw_only=True):
     """The controls that the rule checks, and whether this trace complied with them."""
 
     control: str
@@ -185,7 +185,7 @@ class Endpoint(Object, frozen=True):
     ip: str | None = None
 
 
-class EvidenceData(Object, frozen=True):
+class EvidenceData(Object, frozen=True, kw_only=True):
     """One witness: `subject` as the rule writes it; `span_id`, or `log_id` for a log record, in lower-case hex."""
 
     subject: str
@@ -250,7 +250,7 @@ class Source(Object, frozen=True):
     last_offset: int
 
 
-class Betrace(Object, frozen=True):
+class Betrace(Object, frozen=True, kw_only=True):
     """Data for which OCSF has no attribute. `missing` should have been in the trace, `present` should not."""
 
     schema: int
@@ -273,7 +273,7 @@ class Unmapped(Object, frozen=True):
     betrace: Betrace
 
 
-class OcsfFinding(Object, frozen=True):
+class OcsfFinding(Object, frozen=True, kw_only=True):
     """One signal. `compliance` is present exactly when `class_uid` is 2003. Times are Unix ms.
 
     `time` is the record time at which the window closed; `start_time` and `end_time` are the first and last start of a

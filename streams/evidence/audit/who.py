@@ -50,7 +50,7 @@ class Who:
         return _USER if self.name in _USER else (self.name,)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
     """One thing that happened; `kind` is audit, or a signal's verdict: only a signal has a message and what follows it.
 

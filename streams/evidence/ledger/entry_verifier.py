@@ -42,7 +42,7 @@ ChainKey = tuple[str, int]
 """Origin and facts partition: the records of each are a chain."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class SealTotals:
     """The sums over all seals: `verdicts` are leaves, `judged_from_ms` and `judged_to_ms` live's by facts partition.
 
@@ -85,7 +85,7 @@ class _Log:
     tree: Frontier | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _SealCheck:
     """The check of one seal: its entries with their hashes, their sums, and the findings."""
 
@@ -135,7 +135,7 @@ class EntryVerifier:
         """Return the findings for the next seal's entries."""
         self.totals.seals += 1
         self._is_settled = self._settled_ms is None or seal.time_ms <= self._settled_ms
-        check = _SealCheck(location, seal.time_ms, entries, leaf_hashes(entries))
+        check = _SealCheck(location=location, time_ms=seal.time_ms, entries=entries, leaves=leaf_hashes(entries))
         start = 0
         for state, before in zip(seal.logs, chain(self._last, repeat(None)), strict=False):
             # Most logs are idle most of the time: one comparison of all is the fastest test.

@@ -42,7 +42,7 @@ LogKey = tuple[str, int]
 """A log's name, which is the topic's without the prefix, and its partition."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Log:
     """The log of one topic partition, and what was taken since the last seal."""
 
@@ -82,7 +82,7 @@ class Sealed:
     note: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """A record as Kafka delivers it."""
 
@@ -114,9 +114,9 @@ class Ledger:
         ledger.number, ledger._seals, ledger._previous = seal.number, before, previous
         for state in seal.logs:
             ledger.logs[state.topic, state.partition] = Log(
-                state.topic_id,
-                Frontier.unpacked(state.size, state.peaks),
-                state.next_offset,
+                topic_id=state.topic_id,
+                tree=Frontier.unpacked(state.size, state.peaks),
+                next_offset=state.next_offset,
                 sources={(position.topic, position.partition): position for position in state.sources},
             )
         return ledger
@@ -127,7 +127,7 @@ class Ledger:
         Raises:
             StateError: the existing log belongs to another topic of this name.
         """
-        log = self.logs.setdefault(key, Log(topic_id))
+        log = self.logs.setdefault(key, Log(topic_id=topic_id))
         if log.topic_id != topic_id:
             raise StateError(
                 f"topic {key[0]} was recreated; this evidence belongs to the earlier topic of that name",

@@ -57,7 +57,7 @@ class PartitionSummary(msgspec.Struct, kw_only=True, omit_defaults=True, gc=Fals
     traces_seen_estimate: int
 
 
-class SealSummary(msgspec.Struct, frozen=True, gc=False):
+class SealSummary(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What the entries of one seal cover, each list sorted.
 
     `sources` spans what any facts partition judged: the same source records go to all of them. `unreadable` counts
@@ -77,7 +77,7 @@ _Source: TypeAlias = tuple[str, int]
 _Epoch: TypeAlias = tuple[str, int, int]
 
 
-class _Span(msgspec.Struct, gc=False):
+class _Span(msgspec.Struct, gc=False, kw_only=True):
     """The union of several records about one epoch of a source partition; `dead_letters` by facts partition."""
 
     first: SourceCoverage
@@ -114,11 +114,11 @@ class SummaryBuilder:
         for key, traces in self._traces.items():
             self._partitions[key].traces_seen_estimate = traces.estimate()
         return SealSummary(
-            [self._partitions[key] for key in sorted(self._partitions)],
-            [_spanned(self._sources[source]) for source in sorted(self._sources)],
-            sorted(self._rule_sets),
-            [self._counts[rule] for rule in sorted(self._counts)],
-            self._unreadable,
+            partitions=[self._partitions[key] for key in sorted(self._partitions)],
+            sources=[_spanned(self._sources[source]) for source in sorted(self._sources)],
+            rule_sets=sorted(self._rule_sets),
+            counts=[self._counts[rule] for rule in sorted(self._counts)],
+            unreadable=self._unreadable,
         )
 
     def add_counts(self, record: VerdictCounts) -> None:
@@ -177,7 +177,13 @@ class SummaryBuilder:
             span = spans.get(epoch)
             if span is None:
                 dead_letters = {number: source.dead_letters}
-                spans[epoch] = _Span(source, source.from_offset, source.to_offset, source.lost, dead_letters)
+                spans[epoch] = _Span(
+                    first=source,
+                    from_offset=source.from_offset,
+                    to_offset=source.to_offset,
+                    lost=source.lost,
+                    dead_letters=dead_letters,
+                )
                 continue
             if source.from_offset < span.from_offset:  # noqa: PLR1730, a call each is dear here
                 span.from_offset = source.from_offset

@@ -39,7 +39,7 @@ _OTHERS = frozenset({storage.PARTIAL, storage.RETENTION, AUDIT})
 """What is not evidence, and what is derived from it and verified separately (`streams.evidence.audit`)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Passed:
     """The result of a range, as another process sends it."""
 
@@ -161,12 +161,12 @@ def _pass(
     findings = [*verifier.findings(first, end)]
     entry_verifier = verifier.entry_verifier
     return _Passed(
-        findings,
-        entry_verifier.totals,
-        entry_verifier.continuity,
-        entry_verifier.counts,
-        entry_verifier.is_damaged,
-        verifier.head,
+        findings=findings,
+        totals=entry_verifier.totals,
+        continuity=entry_verifier.continuity,
+        counts=entry_verifier.counts,
+        is_damaged=entry_verifier.is_damaged,
+        head=verifier.head,
     )
 
 

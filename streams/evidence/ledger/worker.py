@@ -253,7 +253,9 @@ def _record(message: Message) -> Record:
     pairs = [*given.items()] if isinstance(given, dict) else given
     headers = [(name, content.encode() if isinstance(content, str) else content) for name, content in pairs]
     _, time_ms = message.timestamp()
-    return Record(message.offset() or 0, time_ms, message.key(), message.value(), headers)
+    return Record(
+        offset=message.offset() or 0, time_ms=time_ms, key=message.key(), value=message.value(), headers=headers
+    )
 
 
 def _count(logs: Sequence[LogState]) -> None:

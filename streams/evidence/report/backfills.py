@@ -13,7 +13,7 @@ import msgspec
 from topics.records.verdicts import LIVE_ORIGIN, Backfilled, JudgingRule, SourceCoverage
 
 
-class CoverageRecord(msgspec.Struct, tag_field="kind", tag="coverage", gc=False):
+class CoverageRecord(msgspec.Struct, tag_field="kind", tag="coverage", gc=False, kw_only=True):
     """The part of a coverage record that a report needs."""
 
     schema: int
@@ -38,7 +38,7 @@ class CoverageRecord(msgspec.Struct, tag_field="kind", tag="coverage", gc=False)
     has_more_services: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class GatheredBackfill:
     """What one backfill says about the period: when it last ran (`made_ms`, wall clock), and who ran it.
 
@@ -60,12 +60,12 @@ class GatheredBackfill:
         if record.settled_from_ms is None or record.backfill is None:
             return None
         return cls(
-            record.backfill.by,
-            record.backfill.made_ms,
-            {(record.partition, record.judging): [(record.settled_from_ms, record.settled_to_ms)]},
-            {record.partition: sum(source.dead_letters or 0 for source in record.sources)},
-            record.backfill.half_seen,
-            record.backfill.unfinished,
+            by=record.backfill.by,
+            made_ms=record.backfill.made_ms,
+            judging={(record.partition, record.judging): [(record.settled_from_ms, record.settled_to_ms)]},
+            unreadable={record.partition: sum(source.dead_letters or 0 for source in record.sources)},
+            half_seen=record.backfill.half_seen,
+            unfinished=record.backfill.unfinished,
         )
 
     @property

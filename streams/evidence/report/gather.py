@@ -69,7 +69,7 @@ class _Seal(msgspec.Struct, gc=False):
     cover: _Cover
 
 
-class _Counts(msgspec.Struct, tag_field="kind", tag="counts", gc=False):
+class _Counts(msgspec.Struct, tag_field="kind", tag="counts", gc=False, kw_only=True):
     schema: int
     partition: int
     generation: int
@@ -100,7 +100,7 @@ def gather(store: Storage, from_ms: int, to_ms: int) -> Gathered:
 
 
 def _gather_all(store: Storage, period: _Period, earliest: int, last: int) -> Gathered:
-    gathered = Gathered(period.first_seal, period.first_seal, period.is_read_once)
+    gathered = Gathered(first_seal=period.first_seal, end_seal=period.first_seal, is_read_once=period.is_read_once)
     for part in map_seal_ranges(partial(_gather, store, period), earliest, last + 1):
         gathered.add(part)
     return gathered
@@ -192,7 +192,7 @@ class _Period:
 
 
 def _gather(store: Storage, period: _Period, first: int, end: int) -> Gathered:
-    gathered = Gathered(first, end)
+    gathered = Gathered(first_seal=first, end_seal=end)
     for number in range(first, end):
         place = storage.seal_path(number)
         try:

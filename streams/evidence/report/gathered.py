@@ -92,7 +92,7 @@ class Reading(msgspec.Struct, gc=False):
                 self.add(judging, time)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Gathered:
     """What the seals `[first_seal, end_seal)` say about the period.
 

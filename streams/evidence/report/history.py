@@ -23,7 +23,7 @@ from topics.signals.ocsf import split_control
 RULES = "rules"
 
 
-class Activation(msgspec.Struct, frozen=True):
+class Activation(msgspec.Struct, frozen=True, kw_only=True):
     """From `from_ms` on (Kafka's time) a rule set was the active one.
 
     `pushed_by` is who made it active, `revision` the source revision of the files, both as named with the push; None if
@@ -38,7 +38,7 @@ class Activation(msgspec.Struct, frozen=True):
     sealed_ms: int | None = None
 
 
-class Version(msgspec.Struct, frozen=True):
+class Version(msgspec.Struct, frozen=True, kw_only=True):
     """A rule in force from `from_ms` to `to_ms` (None: still in force), with who pushed it, and its source revision.
 
     `sealed_ms` is that of the activation with which it began.
@@ -95,14 +95,14 @@ class History:
             if rule is not None:
                 intervals.append(
                     Version(
-                        active.from_ms,
-                        None,
-                        rule.fingerprint,
-                        rule.mode.value,
-                        rule.text,
-                        active.pushed_by,
-                        active.revision,
-                        active.sealed_ms,
+                        from_ms=active.from_ms,
+                        to_ms=None,
+                        fingerprint=rule.fingerprint,
+                        mode=rule.mode.value,
+                        text=rule.text,
+                        pushed_by=active.pushed_by,
+                        revision=active.revision,
+                        sealed_ms=active.sealed_ms,
                     )
                 )
         return intervals
@@ -174,7 +174,11 @@ def _activate(history: History, sealed_entry: entry.Entry, rule_set: str, sealed
     named = push or record
     by = headers.get(records.BY_HEADER) or (named.pushed_by if named else None)
     revision = (push.revision if push else None) or (record.revision if record else None)
-    history.activations.append(Activation(sealed_entry.time_ms, rule_set, by, revision, sealed_ms))
+    history.activations.append(
+        Activation(
+            from_ms=sealed_entry.time_ms, rule_set=rule_set, pushed_by=by, revision=revision, sealed_ms=sealed_ms
+        )
+    )
 
 
 def _entries(

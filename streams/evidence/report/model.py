@@ -19,7 +19,7 @@ SCHEMA = 2
 NOT_VERIFIED = "NOT VERIFIED: the evidence was not checked."
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReportRequest:
     """What a report is about; `verify` is the command that verifies its evidence."""
 

@@ -78,7 +78,7 @@ def _statement(report: Report, rule: RuleReport) -> str:
     return rule.statement if report.evidence.verified else f"{NOT_VERIFIED} {rule.statement}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Drata:
     """A resource of a custom connection; its schema has the fields of `records`."""
 
@@ -105,7 +105,7 @@ class Drata:
                     raise ConfigError(f"drata rejected a record: {_text(one.get('error'))}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Vanta:
     """A custom resource of a private integration; its custom properties are the fields of `records` but id and title.
 

@@ -41,7 +41,7 @@ class Reset(msgspec.Struct, frozen=True, kw_only=True):
     partitions: list[int]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class RuleJudged:
     """What one rule judged: counts by day (days since 1970, UTC), and times by facts partition.
 

@@ -72,7 +72,7 @@ def reports(
             yield replace(made, backfills=[*_backfills(request, gathered, own)])
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Sum:
     """What one rule judged, all its versions together; `gaps` are the times of the period that it did not judge."""
 
@@ -100,7 +100,7 @@ def _sum(request: ReportRequest, gathered: Gathered, versions: Mapping[str, Rule
     for judged in versions.values():
         for partition, times in judged.times.items():
             partitions[partition].judged += times
-    total = _Sum(coverage.gaps(partitions, gathered.expected, request.from_ms, request.to_ms))
+    total = _Sum(gaps=coverage.gaps(partitions, gathered.expected, request.from_ms, request.to_ms))
     for fingerprint, judged in sorted(versions.items()):
         if judged.days or any(_is_in(time, request) for times in judged.times.values() for time in times):
             total.fingerprints.append(fingerprint)

@@ -34,7 +34,7 @@ def test_tests_are_judged_beside_the_other_rules() -> None:
 
 def test_rules_with_the_same_id_are_tested_separately() -> None:
     """Two rules with the same id are one problem, and no failed test."""
-    tests = [{**_TEST, "expect": "held", "name": "two are not three"}]
+    tests = [{**_TEST, "expect": "held", "name": "two are not three"}, {**_TEST, "spans": 3 * [{"name": "pay"}]}]
     rules = [_RULES[0], {"id": "twice", "kind": "pattern", "condition": "count(pay) >= 3", "tests": tests}]
     compiled, _ = compile_files(source.from_texts({"t.yaml": json.dumps({"rules": rules})})[0])
 

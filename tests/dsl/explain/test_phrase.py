@@ -19,7 +19,7 @@ _PAIRS = [
 @pytest.mark.parametrize(("condition", "english"), _PAIRS)
 def test_condition_is_phrased_in_english(condition: str, english: str) -> None:
     """A condition is phrased as in the fixture."""
-    body, reported = parse_rule(SourceText(source_file("t.rules", condition), condition, 1))
+    body, reported = parse_rule(SourceText(file=source_file("t.rules", condition), text=condition, line=1))
     assert body is not None, reported
     assert not isinstance(body, When)
 

@@ -10,7 +10,7 @@ from dsl.syntax.source import SourceText, source_file
 
 
 def _source(text: str) -> SourceText:
-    return SourceText(source_file("t.rules", text), text, 1)
+    return SourceText(file=source_file("t.rules", text), text=text, line=1)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ _PAIRS = [line.split(" => ") for line in (ROOT / "canonical.txt").read_text(enco
 
 
 def _canonical(text: str) -> str:
-    body, reported = parse_rule(SourceText(source_file("t.rules", text), text, 1))
+    body, reported = parse_rule(SourceText(file=source_file("t.rules", text), text=text, line=1))
     assert body is not None, reported
     return body_text(body)
 

@@ -13,7 +13,7 @@ from dsl.check.semconv import nearest_name
 from dsl.files.fields import HEADER_KEYS
 from dsl.files.spans import KEYS as SPAN_KEYS
 from dsl.files.yaml_reader import EXCEPTION_KEYS
-from dsl.files.yaml_rules import _EXAMPLE_KEYS, _RULE_KEYS, _TEST_KEYS
+from dsl.files.yaml_rules import EXAMPLE_KEYS, RULE_KEYS, TEST_KEYS
 from dsl.judge.builtin import BUILTINS
 from dsl.judge.predicate import _CHECKS
 from dsl.syntax.suggestions import RESERVED, advice
@@ -60,10 +60,10 @@ def _yaml(rule: str = "", exception: str = "where: a", test: str = "spans: [], e
 @pytest.mark.parametrize(
     ("key", "text"),
     [
-        *((key, _yaml(rule=f"{key}x: 1")) for key in _RULE_KEYS),
+        *((key, _yaml(rule=f"{key}x: 1")) for key in RULE_KEYS),
         *((key, _yaml(exception=f"{key}x: 1")) for key in EXCEPTION_KEYS),
-        *((key, _yaml(test=f"{key}x: 1")) for key in _TEST_KEYS),
-        *((key, _yaml(rule=f"example_violation: {{{key}x: 1}}")) for key in _EXAMPLE_KEYS),
+        *((key, _yaml(test=f"{key}x: 1")) for key in TEST_KEYS),
+        *((key, _yaml(rule=f"example_violation: {{{key}x: 1}}")) for key in EXAMPLE_KEYS),
         *((key, _yaml(span=f"{key}x: 1")) for key in SPAN_KEYS),
     ],
 )

@@ -15,7 +15,9 @@ NINE_MS = int(datetime(2026, 11, 21, 9, tzinfo=UTC).timestamp() * 1000)
 
 def file(first: int, end: int, number: int = 1, count: int = 1, hour_ms: int = NINE_MS) -> ArchiveFile:
     """A file of partition 3."""
-    return ArchiveFile("otlp_spans", 3, first, end, hour_ms, number, count)
+    return ArchiveFile(
+        topic="otlp_spans", partition=3, first_offset=first, end_offset=end, hour_ms=hour_ms, number=number, count=count
+    )
 
 
 @given(

@@ -49,7 +49,7 @@ def request(name: str, trace: int = 1, span: int = 1) -> bytes:
 
 def write(url: str, *records: tuple[int, int, bytes], first_offset: int = 0, topic: str = "otlp_spans") -> None:
     """Archives records, each an offset, a time in ms after the start, and a value."""
-    writer = PartitionWriter(Store.at(url), topic, 0, first_offset, "id")
+    writer = PartitionWriter(store=Store.at(url), topic=topic, partition=0, first_offset=first_offset, topic_id="id")
     for offset, after_ms, value in records:
         writer.add(RawRecord(topic, 0, offset, START_MS + after_ms, None, value))
     writer.cut(records[-1][0] + 1)
@@ -68,7 +68,7 @@ def _judged(answer: Answer, of: RuleSet) -> Iterator[tuple[int, str]]:
 @pytest.fixture
 def archive_request() -> ArchiveRequest:
     """The rule above, with the default windows."""
-    return ArchiveRequest(Projector(rules()), BOUNDS)
+    return ArchiveRequest(projector=Projector(rules()), bounds=BOUNDS)
 
 
 @pytest.fixture(params=["directory", "memory"])
@@ -164,7 +164,7 @@ def test_overlapping_cuts_count_once(url: str) -> None:
     write(url, (0, 0, request("pii.access", 1)), (1, 0, request("pii.access", 2)))
     write(url, (1, 0, log), (2, 0, request("pii.access", 3)), first_offset=1)
 
-    answer = judge_archive(url, ArchiveRequest(Projector(counting), BOUNDS))
+    answer = judge_archive(url, ArchiveRequest(projector=Projector(counting), bounds=BOUNDS))
 
     assert [(1, "broken"), (2, "broken"), (3, "broken")] == verdicts(answer, counting)
 
@@ -188,7 +188,7 @@ def test_record_that_makes_too_many_facts_is_refused(url: str) -> None:
     write(url, (0, 0, request("pii.access", 2)), (1, 1_000, trace_request(span)))
 
     with pytest.raises(RefusedError, match="the record at offset 1 may make more facts than its budget lets it"):
-        judge_archive(url, ArchiveRequest(Projector(rules("\n".join(texts))), BOUNDS))
+        judge_archive(url, ArchiveRequest(projector=Projector(rules("\n".join(texts))), bounds=BOUNDS))
 
 
 def test_files_of_another_format_are_refused(
@@ -233,8 +233,10 @@ def test_any_name_can_be_asked_for(url: str, name: str) -> None:
     bare = rules(f'// id: any\n// kind: pattern\ntrace.has("{quoted}")')
     write(url, (0, 0, request(name)), (1, 0, request(name + "x", 2)))
 
-    assert [(1, "broken")] == verdicts(judge_archive(url, ArchiveRequest(Projector(bare), BOUNDS)), bare)
-    assert verdicts(judge_archive(url, ArchiveRequest(Projector(asking), BOUNDS)), asking) == []
+    assert [(1, "broken")] == verdicts(
+        judge_archive(url, ArchiveRequest(projector=Projector(bare), bounds=BOUNDS)), bare
+    )
+    assert verdicts(judge_archive(url, ArchiveRequest(projector=Projector(asking), bounds=BOUNDS)), asking) == []
 
 
 def test_counts_beyond_what_is_counted(tmp_path: Path) -> None:
@@ -248,5 +250,5 @@ def test_counts_beyond_what_is_counted(tmp_path: Path) -> None:
     write(str(tmp_path), (0, 0, trace_request(*spans)))
 
     assert [(1, "undetermined")] == verdicts(
-        judge_archive(str(tmp_path), ArchiveRequest(Projector(comparing), BOUNDS)), comparing
+        judge_archive(str(tmp_path), ArchiveRequest(projector=Projector(comparing), bounds=BOUNDS)), comparing
     )

@@ -20,7 +20,7 @@ START_MS = 1_795_255_200_000
 
 def write(url: str) -> Path:
     """Archives a few records, and returns the path of their file."""
-    writer = PartitionWriter(Store.at(url), "otlp_spans", 0, 0, "id")
+    writer = PartitionWriter(store=Store.at(url), topic="otlp_spans", partition=0, first_offset=0, topic_id="id")
     for offset in range(100):
         writer.add(RawRecord("otlp_spans", 0, offset, START_MS + offset, None, b"no request"))
     [written] = writer.cut(100)

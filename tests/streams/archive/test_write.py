@@ -43,7 +43,9 @@ def corpus_records(topic: str = "otlp_spans", partition: int = 0, count: int = 6
 
 def writer(url: str, first_offset: int = 0, topic: str = "otlp_spans", partition: int = 0) -> PartitionWriter:
     """A writer of a partition."""
-    return PartitionWriter(Store.at(url), topic, partition, first_offset, "id")
+    return PartitionWriter(
+        store=Store.at(url), topic=topic, partition=partition, first_offset=first_offset, topic_id="id"
+    )
 
 
 def test_records_come_back(url: str) -> None:

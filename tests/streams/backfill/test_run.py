@@ -108,17 +108,31 @@ def progress(number: int, clock_ms: int, *outcomes: CountedOutcome, half_seen: S
 def done(number: int, *outcomes: CountedOutcome, unreadable: int = 0) -> Done:
     """The last report of a process."""
     read = {((TOPIC, 0), HOUR_MS): HourRead(5, unreadable)}
-    return Done(number, [], Read(5, 5, unreadable), Counts(0, {}, frozenset()), Selected([*outcomes], [], read))
+    return Done(
+        number,
+        [],
+        Read(records=5, spans=5, unreadable=unreadable),
+        Counts(0, {}, frozenset()),
+        Selected([*outcomes], [], read),
+    )
 
 
 def backfilled(*reports: Report) -> tuple[BackfillRun, Topics]:
     """A backfill of two facts partitions, three hours less ten minutes, by two processes with these reports."""
     parts = {(number, RULE.fingerprint): RulePart(LIVE_MS, ((0, LIVE_MS),)) for number in (0, 1)}
     selection = Selection(2, parts, "betrace.backfill/3f9a")
-    plan = Plan(Period(0, LIVE_MS), (Input(TOPIC, 0, 1, 0, 9),), 0, UNTIL_MS, UNTIL_MS, (), 9)
+    plan = Plan(
+        period=Period(0, LIVE_MS),
+        inputs=(Input(topic=TOPIC, partition=0, partition_count=1, begin=0, end=9),),
+        read_from_ms=0,
+        until_ms=UNTIL_MS,
+        clock_ms=UNTIL_MS,
+        lost=(),
+        expected=9,
+    )
     team = Reports([*reports])
     topics = Topics(team)
-    what = Backfill("backfill/3f9a", 0, compiled("both"), selection, {})
+    what = Backfill(origin="backfill/3f9a", begin_ms=0, rules=compiled("both"), selection=selection, done={})
     run = BackfillRun(SETTINGS, what, plan, "ann", cast("Publishers", topics), Nobody(), lambda: 1)
     run.run(cast("Team", team))
     return run, topics

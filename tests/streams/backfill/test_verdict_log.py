@@ -34,7 +34,7 @@ IMPATIENT = Patience(0.0, lambda _: None)
 @pytest.fixture
 def settings(kafka: str, fresh_prefix: str, tmp_path: Path) -> Settings:
     """An installation with two facts partitions."""
-    made = Settings(kafka, tmp_path, prefix=fresh_prefix, facts_partitions=PARTITIONS)
+    made = Settings(bootstrap=kafka, state_dir=tmp_path, prefix=fresh_prefix, facts_partitions=PARTITIONS)
     layout = Layout(prefix=fresh_prefix, facts_partitions=PARTITIONS)
     admin.create(AdminClient({"bootstrap.servers": kafka}), layout, (RULES, SIGNALS, VERDICTS))
     return made

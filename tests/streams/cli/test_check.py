@@ -27,7 +27,7 @@ def test_rules_without_problems_are_exit_0(tmp_path: Path) -> None:
 
     result = call(path)
 
-    assert (0, "", "0 errors, 0 warnings\n") == (result.exit_code, result.stdout, result.stderr)
+    assert (0, "", "1 rule, 0 tests: 0 errors, 0 warnings\n") == (result.exit_code, result.stdout, result.stderr)
 
 
 def test_every_problem_is_shown_in_its_place(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_every_problem_is_shown_in_its_place(tmp_path: Path) -> None:
     result = call(tmp_path)
 
     places = [line.split()[1] for line in result.stdout.splitlines() if line.startswith("E")]
-    assert (2, "2 errors, 0 warnings\n") == (result.exit_code, result.stderr)
+    assert (2, "3 rules, 0 tests: 2 errors, 0 warnings\n") == (result.exit_code, result.stderr)
     assert [f"{tmp_path}/a.rules:3:35", f"{tmp_path}/deeper/b.rules:6:35"] == places
     assert 2 == result.stdout.count("^^^^^^")
 
@@ -53,7 +53,7 @@ def test_warnings_are_exit_0(tmp_path: Path) -> None:
 
     assert 0 == result.exit_code
     assert result.stdout.startswith("W")
-    assert "0 errors, 2 warnings\n" == result.stderr
+    assert "1 rule, 0 tests: 0 errors, 2 warnings\n" == result.stderr
 
 
 def test_json_has_the_same_problems(tmp_path: Path) -> None:
@@ -92,8 +92,22 @@ def test_failing_test_of_a_rule_is_an_error(tmp_path: Path) -> None:
 
     result = call(path)
 
-    assert (2, "1 error, 0 warnings\n") == (result.exit_code, result.stderr)
+    assert (2, "1 rule, 2 tests: 1 error, 0 warnings\n") == (result.exit_code, result.stderr)
     assert "fails" in result.stdout
+
+
+def test_warning_that_repeats_is_shown_once(tmp_path: Path) -> None:
+    """A warning with the same advice for many rules is shown for the first, with the places of the next ten."""
+    rules = (f"  - {{id: r{number}, kind: pattern, condition: pay{number}}}\n" for number in range(14))
+    path = tmp_path / "a.yaml"
+    path.write_text("rules:\n" + "".join(rules))
+
+    result = call(path)
+
+    places = ", ".join(f"{path}:{line}:5" for line in range(3, 13))
+    assert (0, "14 rules, 0 tests: 0 errors, 14 warnings\n") == (result.exit_code, result.stderr)
+    assert 1 == result.stdout.count("W406")
+    assert f"\n  also: {places}, and 3 more\n" in result.stdout
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"\x00" * 1000, b"(" * 50_000, b"rules: &a [*a]\n", b""])

@@ -20,7 +20,9 @@ from topics.records.checkpoints import Checkpoint
 
 pytestmark = pytest.mark.broker
 
-OTHER = checkpoints.encode(Checkpoint(checkpoints.VERSION + 1, "", 0, 0, b"", b""))
+OTHER = checkpoints.encode(
+    Checkpoint(version=checkpoints.VERSION + 1, topic_id="", published_to=0, start_offset=0, start=b"", covered=b"")
+)
 
 
 @pytest.fixture

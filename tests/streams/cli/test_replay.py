@@ -42,7 +42,7 @@ def archive(tmp_path: Path) -> Path:
 def write(archive: Path, *records: tuple[int, str, int], first_offset: int = 0) -> Path:
     """Archives records, each a time in ms after the start, a span name and a trace; returns the last file."""
     store = Store.at(str(archive))
-    writer = PartitionWriter(store, "otlp_spans", 0, first_offset, "id")
+    writer = PartitionWriter(store=store, topic="otlp_spans", partition=0, first_offset=first_offset, topic_id="id")
     for offset, (after_ms, name, trace) in enumerate(records, first_offset):
         span = Span(trace_id=bytes([trace]) * 16, span_id=bytes([offset + 1]) * 8, name=name)
         writer.add(RawRecord("otlp_spans", 0, offset, START_MS + after_ms, None, trace_request(span)))

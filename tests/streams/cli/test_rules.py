@@ -13,6 +13,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 from dsl import compile_texts
+from dsl.files.schema import rule_file_schema
 from streams.cli import main
 from streams.cli.rules_diff import differences
 from streams.config.settings import Settings, moment_ms
@@ -37,6 +38,14 @@ def push(rules: Path, bootstrap: str, prefix: str) -> Result:
     return CliRunner(env={"BETRACE_PREFIX": prefix}).invoke(
         main, ["rules", "push", str(rules), "--bootstrap", bootstrap]
     )
+
+
+def test_schema_is_what_editors_read() -> None:
+    """The schema of rule files is printed as one JSON document."""
+    result = CliRunner().invoke(main, ["rules", "schema"])
+
+    assert (0, "") == (result.exit_code, result.stderr)
+    assert rule_file_schema() == json.loads(result.stdout)
 
 
 @pytest.mark.broker

@@ -22,7 +22,7 @@ from topics.cluster import admin
 
 GOOD = '// "Access is audited"\npii.access and audit.log\n'
 RUN_S = 120
-SETTINGS = Settings("", Path("state"))
+SETTINGS = Settings(bootstrap="", state_dir=Path("state"))
 
 
 @pytest.fixture
@@ -96,7 +96,9 @@ def test_stage_gets_every_setting(rules: Path, tmp_path: Path) -> None:
     ]
     context = run.command.make_context("run", list(arguments))
     with context:
-        words = run_stages.stage_command("sessions", Settings("", tmp_path), 1, {"spans": {0: End(5, 1)}})
+        words = run_stages.stage_command(
+            "sessions", Settings(bootstrap="", state_dir=tmp_path), 1, {"spans": {0: End(5, 1)}}
+        )
 
     stage = run.command.make_context("run", words[words.index("run") + 1 :])
 

@@ -167,7 +167,9 @@ def test_start_with_a_store_that_cannot_be_opened_changes_nothing(settings: Sett
 
 def test_start_over_a_checkpoint_of_another_version_changes_nothing(settings: Settings, tmp_path: Path) -> None:
     """No rule is pushed if sessions could not continue from the checkpoint."""
-    later = Checkpoint(checkpoints.VERSION + 1, "topic", 0, 0, b"", b"")
+    later = Checkpoint(
+        version=checkpoints.VERSION + 1, topic_id="topic", published_to=0, start_offset=0, start=b"", covered=b""
+    )
     produce(settings, "checkpoints", checkpoints.key(0), checkpoints.encode(later))
 
     result = refused(settings, tmp_path)
@@ -178,7 +180,7 @@ def test_start_over_a_checkpoint_of_another_version_changes_nothing(settings: Se
 
 def test_start_over_facts_of_another_version_changes_nothing(settings: Settings, tmp_path: Path) -> None:
     """No rule is pushed if sessions could not read the checkpoints."""
-    produce(settings, "facts", None, facts.encode(Facts(facts.VERSION + 1, "set", [])))
+    produce(settings, "facts", None, facts.encode(Facts(version=facts.VERSION + 1, rules="set", sections=[])))
 
     result = refused(settings, tmp_path)
 
@@ -204,7 +206,7 @@ def test_start_over_facts_without_their_beginning_goes_on(settings: Settings) ->
 def test_start_after_half_a_reset_changes_nothing(settings: Settings, tmp_path: Path) -> None:
     """No rule is pushed if ingest could not start."""
     [topic] = settings.source_topics
-    said = write_metadata(OffsetMetadata(1, "id", None, 1))
+    said = write_metadata(OffsetMetadata(epoch=1, topic_id="id", record_ms=None, read_at_ms=1))
     consumer = Consumer({**settings.client(), "group.id": settings.group("ingest")})
     offsets = [TopicPartition(topic, 0, 0, said), TopicPartition(topic, 1, 0)]
     consumer.commit(offsets=offsets, asynchronous=False)

@@ -19,8 +19,20 @@ from streams.rules.judging import RuleStart
 from tests.support.driven import AUDITED, FEW, Driven, compiled
 from tests.support.installation import installed
 
-HELD = FactsRow(1, 7_000, HeldBy("spans", 2, 7_000), 4, "f00", lag=5, rebuild=6, margin=7, written_ms=9_000)
-EMPTY = FactsRow(0, None, None, 0, None, lag=0, rebuild=0, margin=0, written_ms=None)
+HELD = FactsRow(
+    partition=1,
+    clock_ms=7_000,
+    held_by=HeldBy("spans", 2, 7_000),
+    open_windows=4,
+    rules="f00",
+    lag=5,
+    rebuild=6,
+    margin=7,
+    written_ms=9_000,
+)
+EMPTY = FactsRow(
+    partition=0, clock_ms=None, held_by=None, open_windows=0, rules=None, lag=0, rebuild=0, margin=0, written_ms=None
+)
 
 
 def call(settings: Settings, *arguments: str) -> Result:
@@ -109,7 +121,12 @@ def test_status_without_topics_says_how_to_make_them(kafka: str, fresh_prefix: s
 
 def test_clock_that_is_furthest_behind_is_named() -> None:
     """The table names the source partition that holds the clock, and ages are relative to now."""
-    found = Status("f00", 3, [SourceRow("spans", 2, 10, 15, 5)], [HELD])
+    found = Status(
+        active_rules="f00",
+        rules=3,
+        sources=[SourceRow(topic="spans", partition=2, committed=10, end=15, lag=5)],
+        facts=[HELD],
+    )
 
     assert [
         "active rules: f00 (3 rules)",
@@ -127,7 +144,10 @@ def test_rules_are_named_by_when_they_judge() -> None:
     """Below the active rules is from when they judge, or that this is unknown."""
     starts = [RuleStart("a", "f0", 0), RuleStart("b", "f1", None)]
 
-    known, unknown = (lines(Status("f00", 2, [], [], {}, each), 10_000)[1:-5] for each in (starts, None))
+    known, unknown = (
+        lines(Status(active_rules="f00", rules=2, sources=[], facts=[], workers={}, judging=each), 10_000)[1:-5]
+        for each in (starts, None)
+    )
 
     assert [
         "  1 rule (b) judges nothing yet: it waits for every source partition",
@@ -141,15 +161,43 @@ def test_rules_are_named_by_when_they_judge() -> None:
     [
         ([EMPTY], "clock: sessions has written no checkpoint yet"),
         (
-            [HELD, FactsRow(0, None, HeldBy("logs", 0, None), 0, None, 0, 0, 0, 9_000)],
+            [
+                HELD,
+                FactsRow(
+                    partition=0,
+                    clock_ms=None,
+                    held_by=HeldBy("logs", 0, None),
+                    open_windows=0,
+                    rules=None,
+                    lag=0,
+                    rebuild=0,
+                    margin=0,
+                    written_ms=9_000,
+                ),
+            ],
             "clock: not started, waiting for the first watermark of logs[0]",
         ),
-        ([FactsRow(0, None, None, 0, None, 0, 0, 0, 9_000)], "clock: no source partition is known"),
+        (
+            [
+                FactsRow(
+                    partition=0,
+                    clock_ms=None,
+                    held_by=None,
+                    open_windows=0,
+                    rules=None,
+                    lag=0,
+                    rebuild=0,
+                    margin=0,
+                    written_ms=9_000,
+                )
+            ],
+            "clock: no source partition is known",
+        ),
     ],
 )
 def test_clock_that_does_not_go(rows: list[FactsRow], line: str) -> None:
     """The reason for a missing clock is shown."""
-    assert line == lines(Status(None, 0, [], rows), 10_000)[1]
+    assert line == lines(Status(active_rules=None, rules=0, sources=[], facts=rows), 10_000)[1]
 
 
 @pytest.mark.parametrize(
@@ -178,6 +226,12 @@ def test_clock_that_does_not_go(rows: list[FactsRow], line: str) -> None:
 )
 def test_workers_are_named(workers: dict[str, int | None], lag: int, expected: list[str]) -> None:
     """Whether workers run, and whether they have something to do, is shown first."""
-    found = Status(None, 0, [SourceRow("spans", 2, 10, 10 + lag, lag)], [], workers)
+    found = Status(
+        active_rules=None,
+        rules=0,
+        sources=[SourceRow(topic="spans", partition=2, committed=10, end=10 + lag, lag=lag)],
+        facts=[],
+        workers=workers,
+    )
 
     assert [*expected, "active rules: none (0 rules)"] == lines(found, 10_000)[: len(expected) + 1]

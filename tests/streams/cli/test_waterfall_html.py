@@ -64,7 +64,16 @@ def test_nothing_on_the_page_is_a_spans_markup() -> None:
     signal = replace(
         SIGNAL, title=EVIL, message=EVIL, severity=EVIL, verdict=EVIL, missing=(EVIL,), witnesses=(witness,)
     )
-    row = Row(0, EVIL + CONTROL, EVIL, 0, 1, False, False, (EVIL,))  # noqa: FBT003, a row as it is
+    row = Row(
+        depth=0,
+        name=EVIL + CONTROL,
+        service=EVIL,
+        start_ns=0,
+        duration_ns=1,
+        is_log=False,
+        is_error=False,
+        subjects=(EVIL,),
+    )
 
     text = page(signal, [row], [EVIL + CONTROL])
     found = Page(text)
@@ -90,6 +99,11 @@ def test_what_is_gone_is_said() -> None:
 
 def test_a_giant_trace_is_cut() -> None:
     """Past ten thousand spans the page says how many more there are."""
-    text = page(SIGNAL, [Row(0, "a", None, 0, 1, False, False, ())] * 10_003, [])  # noqa: FBT003, as above
+    text = page(
+        SIGNAL,
+        [Row(depth=0, name="a", service=None, start_ns=0, duration_ns=1, is_log=False, is_error=False, subjects=())]
+        * 10_003,
+        [],
+    )
 
     assert "… and 3 more spans." in text

@@ -18,7 +18,7 @@ URL = "https://id.example.com/token"
 def security(protocol: Protocol = Protocol.SASL_SSL, **changed: Any) -> Security:  # noqa: ANN401, each field has its own
     """Security settings with some changed."""
     usual: dict[str, Any] = {"username": "u", "password": SECRET} if protocol.has_sasl else {}
-    return Security(protocol, **usual | changed)
+    return Security(protocol=protocol, **usual | changed)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_settings_that_cannot_work(protocol: Protocol, changed: dict[str, object
 )
 def test_settings_of_clients(made: Security, client: dict[str, str]) -> None:
     """Every client gets them from the settings, beside the address."""
-    settings = Settings("a:1", Path("state"), security=made)
+    settings = Settings(bootstrap="a:1", state_dir=Path("state"), security=made)
 
     assert {"bootstrap.servers": "a:1", **client}.items() <= settings.client().items()
     assert SECRET not in repr(settings)

@@ -30,7 +30,7 @@ NUMBERS = [
 
 def settings(**changed: Any) -> Settings:  # noqa: ANN401, each field has its own
     """Settings with some changed."""
-    return Settings("localhost:9092", Path("state"), **changed)
+    return Settings(bootstrap="localhost:9092", state_dir=Path("state"), **changed)
 
 
 @pytest.mark.parametrize(("name", "field", "least", "shown"), NUMBERS)

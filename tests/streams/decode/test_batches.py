@@ -98,7 +98,7 @@ def taken(choice: Backend, sent: list[Record], count: int) -> tuple[list[list[Se
         sources = {
             (topic, number): SourcePartition.starting_at(
                 TopicPartition(topic, number),
-                StartPosition(FIRST_OFFSET, 1),
+                StartPosition(offset=FIRST_OFFSET, epoch=1),
                 "id",
                 2,
                 PartitionTime[Projected](
@@ -110,7 +110,7 @@ def taken(choice: Backend, sent: list[Record], count: int) -> tuple[list[list[Se
             for number in range(2)
         }
         outbox = Sent()
-        intake = Intake(Settings("127.0.0.1:1", Path()), rules(), outbox, sources)
+        intake = Intake(Settings(bootstrap="127.0.0.1:1", state_dir=Path()), rules(), outbox, sources)
         before = metrics.totals()
         made = messages(sent)
         for start in range(0, len(made), count):
@@ -207,7 +207,7 @@ def test_run_ends_before_what_takes_more(middle: Record, lengths: list[int]) -> 
             out_of_order_ms=200, idle_lag_ms=100, max_clock_skew_ms=SKEW_MS, broker_skew_ms=SKEW_MS
         )
         source = SourcePartition.starting_at(
-            TopicPartition(TOPICS[0], 0), StartPosition(FIRST_OFFSET, 1), "id", 2, time, now_ms=NOW_MS
+            TopicPartition(TOPICS[0], 0), StartPosition(offset=FIRST_OFFSET, epoch=1), "id", 2, time, now_ms=NOW_MS
         )
         read_batch = backend.batch_reader(rules().interest)
     assert read_batch is not None

@@ -133,7 +133,7 @@ def test_nothing_is_begun_before_its_epoch_is_committed(worker: Worker) -> None:
 def test_log_that_was_cut_short_is_a_new_epoch(site: Site, worker: Worker) -> None:
     """After a log was truncated, a slow commit of the new epoch does not revive the old one."""
     [topic_id] = admin.topic_ids(site.client, [site.spans]).values()
-    old = OffsetMetadata(1, topic_id, None, 0)
+    old = OffsetMetadata(epoch=1, topic_id=topic_id, record_ms=None, read_at_ms=0)
     commit(site, [TopicPartition(site.spans, number, 0, write_metadata(old)) for number in (0, 1)])
     worker.begun()
     worker.assignment.add([(site.spans, 0)], {(site.spans, 0): Commit(COUNT + 1, old)})
@@ -166,7 +166,10 @@ def test_partitions_that_were_taken_away_are_not_begun(site: Site, worker: Worke
     """A partition that moved to another worker is forgotten, with this worker's position in it."""
     worker.writes(1)
     worker.deliver()
-    worker.assignment.add([(site.spans, 0)], {(site.spans, 0): Commit(5, OffsetMetadata(9, "any", None, 0))})
+    worker.assignment.add(
+        [(site.spans, 0)],
+        {(site.spans, 0): Commit(5, OffsetMetadata(epoch=9, topic_id="any", record_ms=None, read_at_ms=0))},
+    )
     worker.assignment.remove([(site.spans, 0), (site.spans, 1)])
     taken = worker.assignment.step(local_ms=NOW_MS)
     worker.assignment.add([(site.spans, 0)])

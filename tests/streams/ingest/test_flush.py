@@ -22,7 +22,7 @@ LARGE_BYTES = 1_000_000
 
 def begun() -> SectionBuilder:
     """Create a builder that continues at offset 10."""
-    return SectionBuilder("otlp_spans", 3, epoch=7, partition_count=4, from_offset=10, to_offset=10)
+    return SectionBuilder(topic="otlp_spans", partition=3, epoch=7, partition_count=4, from_offset=10, to_offset=10)
 
 
 def decoded(values: list[bytes]) -> list[Facts]:
@@ -38,7 +38,24 @@ def test_draft_says_where_it_comes_from() -> None:
 
     [found] = draft.sections(1, 900)
 
-    assert Section("otlp_spans", 3, 7, 0, None, 4, 10, 15, 900, [(10, 12)], b"", [], []) == found
+    assert (
+        Section(
+            topic="otlp_spans",
+            partition=3,
+            epoch=7,
+            replay=0,
+            start_ms=None,
+            partition_count=4,
+            from_offset=10,
+            to_offset=15,
+            watermark_ms=900,
+            lost=[(10, 12)],
+            touches=b"",
+            entries=[],
+            dead_letters=[],
+        )
+        == found
+    )
 
 
 def test_dead_letters_are_told_to_every_facts_partition() -> None:

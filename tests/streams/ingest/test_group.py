@@ -19,7 +19,10 @@ NOW_MS = 1_000_000
 
 def ours(offset: int = 15, *, epoch: int = 1, replay: int = 0, start_ms: int | None = None) -> Commit:
     """Create a commit of ingest."""
-    return Commit(offset, OffsetMetadata(epoch, "id", 900, 950, replay, start_ms))
+    return Commit(
+        offset,
+        OffsetMetadata(epoch=epoch, topic_id="id", record_ms=900, read_at_ms=950, replay=replay, start_ms=start_ms),
+    )
 
 
 CLEARED = Commit(15, None)
@@ -27,7 +30,9 @@ CLEARED = Commit(15, None)
 
 def seen(committed: dict[Source, Commit], *, has_facts: bool = True) -> GroupSnapshot:
     """Create a snapshot of three source partitions with offsets 10 to 20."""
-    return GroupSnapshot({source: Log("id", 10, 20) for source in sorted(ALL)}, committed, has_facts)
+    return GroupSnapshot(
+        logs={source: Log("id", 10, 20) for source in sorted(ALL)}, committed=committed, has_facts=has_facts
+    )
 
 
 def planned(found: GroupSnapshot, mine: set[Source], start: str = "earliest") -> Plan:
@@ -46,7 +51,7 @@ def test_first_start_commits_epochs_before_it_reads(start: str, offset: int) -> 
     """Without commits, the worker with the first partition commits an epoch of each, outside any replay."""
     said = [planned(seen({}, has_facts=False), mine, start) for mine in ({LOGS_0, SPANS_1}, {SPANS_0})]
 
-    assert [Plan(commits={source: StartPosition(offset, NOW_MS) for source in ALL}), Plan()] == said
+    assert [Plan(commits={source: StartPosition(offset=offset, epoch=NOW_MS) for source in ALL}), Plan()] == said
 
 
 def test_committed_epochs_are_begun_from() -> None:
@@ -55,21 +60,24 @@ def test_committed_epochs_are_begun_from() -> None:
 
     said = planned(seen(dict.fromkeys(ALL, committed)), {SPANS_0})
 
-    assert Plan(starts={SPANS_0: StartPosition(15, 1, committed.metadata, replay=7, start_ms=300)}) == said
+    assert (
+        Plan(starts={SPANS_0: StartPosition(offset=15, epoch=1, committed=committed.metadata, replay=7, start_ms=300)})
+        == said
+    )
 
 
 def test_nothing_is_begun_while_a_commit_is_missing() -> None:
     """If one partition has no commit, its epoch is committed first, then all start."""
     said = planned(seen({SPANS_0: ours()}), {SPANS_0, SPANS_1})
 
-    assert Plan(commits={SPANS_1: StartPosition(10, NOW_MS)}) == said
+    assert Plan(commits={SPANS_1: StartPosition(offset=10, epoch=NOW_MS)}) == said
 
 
 def test_new_partition_takes_part_in_the_replay() -> None:
     """An added partition is read from its beginning, whatever `--start` is, in the replay of the others."""
     said = planned(seen({LOGS_0: ours(replay=7), SPANS_0: ours(replay=7)}), {SPANS_1}, "latest")
 
-    assert Plan(commits={SPANS_1: StartPosition(10, NOW_MS, replay=7)}) == said
+    assert Plan(commits={SPANS_1: StartPosition(offset=10, epoch=NOW_MS, replay=7)}) == said
 
 
 def test_reset_group_is_renewed_as_a_whole() -> None:
@@ -77,7 +85,8 @@ def test_reset_group_is_renewed_as_a_whole() -> None:
     said = planned(seen({SPANS_0: CLEARED, SPANS_1: Commit(5, None)}), {LOGS_0})
 
     renewed = {
-        at: StartPosition(offset, NOW_MS, replay=NOW_MS) for at, offset in ((LOGS_0, 10), (SPANS_0, 15), (SPANS_1, 10))
+        at: StartPosition(offset=offset, epoch=NOW_MS, replay=NOW_MS)
+        for at, offset in ((LOGS_0, 10), (SPANS_0, 15), (SPANS_1, 10))
     }
     assert Plan(commits=renewed) == said
 
@@ -99,7 +108,7 @@ def test_deleted_group_is_a_reset(start: str, offset: int) -> None:
     """Facts without a single commit mean that the group was deleted or expired; everything is read again."""
     said = planned(seen({}), ALL, start)
 
-    assert Plan(commits={source: StartPosition(offset, NOW_MS, replay=NOW_MS) for source in ALL}) == said
+    assert Plan(commits={source: StartPosition(offset=offset, epoch=NOW_MS, replay=NOW_MS) for source in ALL}) == said
 
 
 @pytest.mark.parametrize("replay", [0, 7])
@@ -109,7 +118,7 @@ def test_topics_that_were_all_made_again_are_no_reset(replay: int) -> None:
 
     said = planned(found, ALL)
 
-    assert Plan(commits={source: StartPosition(10, NOW_MS, replay=replay) for source in ALL}) == said
+    assert Plan(commits={source: StartPosition(offset=10, epoch=NOW_MS, replay=replay) for source in ALL}) == said
 
 
 def test_clock_that_was_turned_back() -> None:

@@ -20,7 +20,9 @@ STOP_MS = 6_000
 def at_the_end() -> SourcePartition:
     """Create a partition of which one record was read at `NOW_MS`, up to its end."""
     time = PartitionTime[Projected](out_of_order_ms=200, idle_lag_ms=100, max_clock_skew_ms=5_000, broker_skew_ms=5_000)
-    source = SourcePartition.starting_at(TopicPartition(*SOURCE), StartPosition(0, 1), "id", 1, time, now_ms=NOW_MS)
+    source = SourcePartition.starting_at(
+        TopicPartition(*SOURCE), StartPosition(offset=0, epoch=1), "id", 1, time, now_ms=NOW_MS
+    )
     source.add_record(NOW_MS, Projected(0, []), local_ms=NOW_MS)
     source.reach_end(1, local_ms=NOW_MS)
     return source

@@ -38,6 +38,7 @@ from tests.support import poison
 from tests.support.ingesting import record, rules
 from tests.support.otlp_requests import trace_request
 from topics import partition
+from topics.errors import RefusalReason
 from topics.records import audit, dead_letters, sealed_box
 from topics.records.audit import POSITION_HEADER
 from topics.records.facts import Fact
@@ -71,13 +72,15 @@ def intake(settings: Settings, outbox: Outbox, sources: dict[Source, SourceParti
 @pytest.fixture
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """Default settings."""
-    return Settings("127.0.0.1:1", tmp_path_factory.getbasetemp())
+    return Settings(bootstrap="127.0.0.1:1", state_dir=tmp_path_factory.getbasetemp())
 
 
 def reading(topic: str) -> SourcePartition:
     """Create a source partition that is read from offset 5 on."""
     time = PartitionTime[Projected](out_of_order_ms=200, idle_lag_ms=100, max_clock_skew_ms=5_000, broker_skew_ms=5_000)
-    return SourcePartition.starting_at(TopicPartition(topic, 0), StartPosition(5, 1), "id", 1, time, now_ms=NOW_MS)
+    return SourcePartition.starting_at(
+        TopicPartition(topic, 0), StartPosition(offset=5, epoch=1), "id", 1, time, now_ms=NOW_MS
+    )
 
 
 def message(offset: int, value: bytes | None = None, topic: str = SPANS, stamp: int = TIMESTAMP_CREATE_TIME) -> Message:
@@ -362,6 +365,67 @@ class Noted(Outbox):
     ) -> None:
         """Record it."""
         self.sent.append((topic, value, key, partition, headers))
+
+
+UNREADABLE = {
+    RefusalReason.EMPTY: b"",
+    RefusalReason.NOT_PROTOBUF: b"\xff",
+    RefusalReason.NOT_JSON: b"{",
+    RefusalReason.NOT_OTLP_JSON: b'{"resourceSpans":7}',
+    RefusalReason.TOO_DEEP: b'{"resourceSpans":[],"x":' + b"[" * 100_000,
+    RefusalReason.NO_RECORDS: b"{}",
+    RefusalReason.ONLY_UNKNOWN: b"\x0a\x03\x4a\x01a",
+    RefusalReason.NO_TRACE: b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"00","name":"a"}]}]}]}',
+}
+
+
+def refused(given: Intake, outbox: Noted, value: bytes) -> tuple[str, RefusalReason]:
+    """Return the reason in the dead letter of a record, and the one that the metric counts it by."""
+
+    def counts() -> dict[RefusalReason, float]:
+        return {
+            reason: metrics.REGISTRY.get_sample_value(
+                "betrace_dead_letters_total", {"topic": SPANS, "reason": reason.value}
+            )
+            or 0
+            for reason in RefusalReason
+        }
+
+    before = counts()
+    given.take([message(5, value)], local_ms=NOW_MS)
+    [headers] = [headers for topic, _, _, _, headers in outbox.sent if topic == "betrace.dead_letters"]
+    [counted] = [reason for reason, count in counts().items() if count > before[reason]]
+    [text] = [value for name, value in headers if name == "reason" and isinstance(value, bytes)]
+    return text.decode(), counted
+
+
+@pytest.mark.parametrize("reason", UNREADABLE)
+def test_reason_of_an_unreadable_record(
+    settings: Settings, sources: dict[Source, SourcePartition], reason: RefusalReason
+) -> None:
+    """The letter begins with the reason that the metric counts, with a detail after a colon."""
+    outbox = Noted()
+
+    text, counted = refused(Intake(settings, rules(), outbox, sources), outbox, UNREADABLE[reason])
+
+    assert (reason, reason.value) == (counted, text.split(":", maxsplit=1)[0])
+
+
+def test_reason_of_a_record_that_no_projection_can_take(
+    settings: Settings, sources: dict[Source, SourcePartition], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record beyond its budget, and one that the program fails for, have reasons of their own: these are all."""
+    attribute = KeyValue(key="n", value=AnyValue(int_value=-1))
+    value = trace_request(Span(trace_id=b"a" * 16, name="pii.access", attributes=[attribute]))
+    outboxes = Noted(), Noted()
+
+    large = refused(Intake(settings, many_rules(), outboxes[0], sources), outboxes[0], value)
+    monkeypatch.setattr(RuleSet, "hits", lambda *_: 1 // 0)
+    failed = refused(Intake(settings, rules(), outboxes[1], {(SPANS, 0): reading(SPANS)}), outboxes[1], value)
+
+    assert (RefusalReason.OVER_BUDGET.value, RefusalReason.OVER_BUDGET) == large
+    assert ("projection failed: ZeroDivisionError", RefusalReason.PROJECTION_FAILED) == failed
+    assert {*RefusalReason} == {*UNREADABLE, large[1], failed[1]}
 
 
 def test_audit_records_go_to_the_trail(settings: Settings, sources: dict[Source, SourcePartition]) -> None:

@@ -18,7 +18,7 @@ LIE_MS = 58 * 60_000
 
 def begun(*stamps_ms: int, local_ms: int = NOW_MS) -> PartitionTime[int]:
     """Return a partition's time after these records."""
-    time = PartitionTime[int](OUT_OF_ORDER_MS, IDLE_LAG_MS, SKEW_MS)
+    time = PartitionTime[int](out_of_order_ms=OUT_OF_ORDER_MS, idle_lag_ms=IDLE_LAG_MS, max_clock_skew_ms=SKEW_MS)
     for stamp_ms in stamps_ms:
         counted(time, stamp_ms, local_ms=local_ms)
     return time
@@ -158,7 +158,9 @@ def test_broker_that_takes_over() -> None:
 
 def test_kept_record_of_a_broker_is_settled_by_a_producers() -> None:
     """No record overtakes one that is held back."""
-    time = PartitionTime[int](OUT_OF_ORDER_MS, IDLE_LAG_MS, SKEW_MS, broker_skew_ms=SKEW_MS)
+    time = PartitionTime[int](
+        out_of_order_ms=OUT_OF_ORDER_MS, idle_lag_ms=IDLE_LAG_MS, max_clock_skew_ms=SKEW_MS, broker_skew_ms=SKEW_MS
+    )
     time.observe(1000, 1, local_ms=NOW_MS)
     time.observe(90_000, 2, local_ms=NOW_MS)
 

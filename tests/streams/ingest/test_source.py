@@ -42,7 +42,7 @@ def reading(start: StartPosition | None = None) -> SourcePartition:
     """Create a source partition at the start of reading."""
     time = PartitionTime[Projected](out_of_order_ms=200, idle_lag_ms=100, max_clock_skew_ms=5_000, broker_skew_ms=5_000)
     at = TopicPartition("otlp_spans", 3)
-    return SourcePartition.starting_at(at, start or StartPosition(10, 1), "id", 4, time, now_ms=NOW_MS)
+    return SourcePartition.starting_at(at, start or StartPosition(offset=10, epoch=1), "id", 4, time, now_ms=NOW_MS)
 
 
 def projected(offset: int, *, has_facts: bool = False) -> Projected:
@@ -58,65 +58,65 @@ def touches(draft: SectionBuilder) -> list[Touch]:
 
 def test_first_start_at_the_earliest() -> None:
     """Without a committed offset reading starts at the log's beginning, in a new epoch."""
-    assert StartPosition(10, NOW_MS) == began(None, None)
+    assert StartPosition(offset=10, epoch=NOW_MS) == began(None, None)
 
 
 def test_first_start_at_the_latest() -> None:
     """With `latest`, reading starts at the log's end."""
-    assert StartPosition(20, NOW_MS) == began(None, None, start="latest")
+    assert StartPosition(offset=20, epoch=NOW_MS) == began(None, None, start="latest")
 
 
 @pytest.mark.parametrize(("offset", "expected"), [(5, 10), (10, 10), (15, 15), (20, 20), (25, 20)])
 def test_offsets_that_were_reset(offset: int, expected: int) -> None:
     """An offset without our metadata was set by hand: a new epoch starts at it, or as near as the log allows."""
-    assert StartPosition(expected, NOW_MS) == began(offset, None)
+    assert StartPosition(offset=expected, epoch=NOW_MS) == began(offset, None)
 
 
 @pytest.mark.parametrize("offset", [10, 15, 20])
 def test_going_on(offset: int) -> None:
     """From a committed offset in the log, its end included, reading continues in the same epoch."""
-    assert StartPosition(offset, 1, COMMITTED) == began(offset)
+    assert StartPosition(offset=offset, epoch=1, committed=COMMITTED) == began(offset)
 
 
 def test_records_that_are_gone() -> None:
     """If the committed offset is below the log's start, the offsets between are lost, and the epoch continues."""
-    assert StartPosition(10, 1, COMMITTED, lost=(9, 10)) == began(9)
+    assert StartPosition(offset=10, epoch=1, committed=COMMITTED, lost=(9, 10)) == began(9)
 
 
 def test_topic_that_was_created_again() -> None:
     """A recreated topic starts a new epoch at its beginning."""
-    assert StartPosition(10, NOW_MS) == began(15, log=Log("other", 10, 20))
+    assert StartPosition(offset=10, epoch=NOW_MS) == began(15, log=Log("other", 10, 20))
 
 
 def test_topic_that_is_shorter_than_what_was_read() -> None:
     """An offset beyond the log's end is of another log: a new epoch starts at the beginning."""
-    assert StartPosition(10, NOW_MS) == began(21)
+    assert StartPosition(offset=10, epoch=NOW_MS) == began(21)
 
 
 def test_partition_of_a_group_that_was_reset() -> None:
     """A partition without a commit joins the group's last replay."""
-    assert StartPosition(10, NOW_MS, replay=7) == began(None, None, replay=7)
+    assert StartPosition(offset=10, epoch=NOW_MS, replay=7) == began(None, None, replay=7)
 
 
 def test_topic_that_was_created_again_stays_in_its_replay() -> None:
     """A new epoch keeps the replay number, and the record time at which the replay started."""
-    committed = OffsetMetadata(1, "id", 900, 950, replay=7, start_ms=300)
+    committed = OffsetMetadata(epoch=1, topic_id="id", record_ms=900, read_at_ms=950, replay=7, start_ms=300)
 
     start = began(15, committed, Log("other", 10, 20), replay=7)
 
-    assert StartPosition(10, NOW_MS, replay=7, start_ms=300) == start
+    assert StartPosition(offset=10, epoch=NOW_MS, replay=7, start_ms=300) == start
 
 
 def test_partition_that_missed_a_reset() -> None:
     """A topic that was not configured during a reset joins the replay at its committed offset."""
-    committed = OffsetMetadata(1, "id", 900, 950, replay=6, start_ms=300)
+    committed = OffsetMetadata(epoch=1, topic_id="id", record_ms=900, read_at_ms=950, replay=6, start_ms=300)
 
-    assert StartPosition(15, NOW_MS, replay=7) == began(15, committed, replay=7)
+    assert StartPosition(offset=15, epoch=NOW_MS, replay=7) == began(15, committed, replay=7)
 
 
 def test_epoch_of_a_clock_that_was_turned_back() -> None:
     """A new epoch has a higher number than its predecessor, whatever the local clock is."""
-    committed = OffsetMetadata(NOW_MS + 5, "id", 900, 950)
+    committed = OffsetMetadata(epoch=NOW_MS + 5, topic_id="id", record_ms=900, read_at_ms=950)
 
     assert NOW_MS + 6 == began(21, committed).epoch
 
@@ -136,7 +136,7 @@ def test_metadata_that_is_not_ours(metadata: str | None) -> None:
 
 def test_metadata_comes_back() -> None:
     """Committed metadata is read back: epoch, topic and the partition's time."""
-    source = reading(StartPosition(10, 1, COMMITTED))
+    source = reading(StartPosition(offset=10, epoch=1, committed=COMMITTED))
     source.add_record(900, projected(10), local_ms=950, is_broker_time=False)
     source.reach_end(11, local_ms=950)
 
@@ -149,7 +149,7 @@ def test_time_goes_on_after_a_restart() -> None:
     """An idle partition's time continues as if ingest had never stopped."""
     before = reading()
     before.add_record(900, projected(10), local_ms=950)
-    after = reading(StartPosition(11, 1, read_metadata(before.metadata())))
+    after = reading(StartPosition(offset=11, epoch=1, committed=read_metadata(before.metadata())))
 
     for source in (before, after):
         source.time.tick_idle(local_ms=500_950)
@@ -160,23 +160,27 @@ def test_time_goes_on_after_a_restart() -> None:
 
 def test_committed_by_a_clock_that_was_ahead() -> None:
     """A committed local time that is ahead of the clock counts as now."""
-    committed = OffsetMetadata(1, "id", 900, NOW_MS + 5_000)
+    committed = OffsetMetadata(epoch=1, topic_id="id", record_ms=900, read_at_ms=NOW_MS + 5_000)
 
-    source = reading(StartPosition(11, 1, committed))
+    source = reading(StartPosition(offset=11, epoch=1, committed=committed))
 
     assert (900, NOW_MS) == (source.time.highest_ms, source.time.read_at_ms)
 
 
 def test_partition_without_a_record_yet() -> None:
     """A partition that never had a record has no time after a restart either."""
-    source = reading(StartPosition(11, 1, OffsetMetadata(1, "id", None, 0)))
+    source = reading(
+        StartPosition(
+            offset=11, epoch=1, committed=OffsetMetadata(epoch=1, topic_id="id", record_ms=None, read_at_ms=0)
+        )
+    )
 
     assert source.time.watermark_ms is None
 
 
 def test_draft_begins_with_what_is_lost() -> None:
     """The first flush after a loss covers the lost offsets, so that there is no gap."""
-    source = reading(StartPosition(10, 1, COMMITTED, lost=(7, 10)))
+    source = reading(StartPosition(offset=10, epoch=1, committed=COMMITTED, lost=(7, 10)))
 
     draft = source.take_builder()
 
@@ -185,7 +189,7 @@ def test_draft_begins_with_what_is_lost() -> None:
 
 def test_loss_is_told_once() -> None:
     """The second builder has no loss, and adjoins the first."""
-    source = reading(StartPosition(10, 1, COMMITTED, lost=(7, 10)))
+    source = reading(StartPosition(offset=10, epoch=1, committed=COMMITTED, lost=(7, 10)))
     source.take_builder()
 
     draft = source.take_builder()
@@ -323,7 +327,7 @@ def test_facts_are_in_the_draft() -> None:
 
 def test_first_record_of_a_replay_is_told() -> None:
     """From the flush with the first record after a reset on, every section has its record time; none before has it."""
-    source = reading(StartPosition(10, 1, replay=7))
+    source = reading(StartPosition(offset=10, epoch=1, replay=7))
     before = source.take_builder()
     source.add_record(950, projected(10), local_ms=NOW_MS)
     source.add_record(900, projected(11), local_ms=NOW_MS)
@@ -336,7 +340,7 @@ def test_first_record_of_a_replay_is_told() -> None:
 
 def test_replay_goes_on_after_a_restart() -> None:
     """The replay number and its first record's time are committed, and not determined anew."""
-    before = reading(StartPosition(10, 1, replay=7))
+    before = reading(StartPosition(offset=10, epoch=1, replay=7))
     before.add_record(950, projected(10), local_ms=NOW_MS)
     after = reading(began(11, read_metadata(before.metadata()), replay=7))
 
@@ -360,7 +364,7 @@ def test_kept_record_is_kept_again_after_a_restart() -> None:
     before.add_record(1_000, projected(10), local_ms=NOW_MS)
     before.add_record(90_000, projected(11), local_ms=NOW_MS)
     to_offset = before.take_builder().to_offset
-    after = reading(StartPosition(to_offset, 1, read_metadata(before.metadata())))
+    after = reading(StartPosition(offset=to_offset, epoch=1, committed=read_metadata(before.metadata())))
 
     for source in (before, after):
         for offset, record_ms in ((11, 90_000), (12, 1_100)):
@@ -376,7 +380,7 @@ def test_kind_of_stamp_is_kept_over_a_restart() -> None:
     before = reading()
     before.add_record(900, projected(10), local_ms=NOW_MS)
 
-    after = reading(StartPosition(11, 1, read_metadata(before.metadata())))
+    after = reading(StartPosition(offset=11, epoch=1, committed=read_metadata(before.metadata())))
 
     assert after.time.has_broker_time
 
@@ -385,17 +389,19 @@ def reading_with(rules: str, committed: OffsetMetadata, *, log_end: int = 20) ->
     """Create a source partition that continues at offset 10 with these rules."""
     time = PartitionTime[Projected](out_of_order_ms=200, idle_lag_ms=100, max_clock_skew_ms=5_000, broker_skew_ms=5_000)
     at = TopicPartition("otlp_spans", 3)
-    start = StartPosition(10, 1, committed)
+    start = StartPosition(offset=10, epoch=1, committed=committed)
     return SourcePartition.starting_at(at, start, "id", 4, time, now_ms=NOW_MS, rules=rules, log_end=log_end)
 
 
 def test_start_in_the_middle_of_a_log() -> None:
     """The first record that is read bounds the times of those before it, after a restart, too."""
-    source = reading(StartPosition(10, 1, StartPosition(10, 1).initial_metadata("id")))
+    source = reading(
+        StartPosition(offset=10, epoch=1, committed=StartPosition(offset=10, epoch=1).initial_metadata("id"))
+    )
     before = source.take_builder().missing_until_ms
     source.add_record(900, projected(10), local_ms=950)
     source.add_record(2_000, projected(11), local_ms=950)
-    again = reading(StartPosition(12, 1, read_metadata(source.metadata())))
+    again = reading(StartPosition(offset=12, epoch=1, committed=read_metadata(source.metadata())))
 
     assert (None, 1_100, 1_100) == (
         before,
@@ -406,7 +412,9 @@ def test_start_in_the_middle_of_a_log() -> None:
 
 def test_start_in_the_middle_of_a_log_that_is_idle() -> None:
     """Without a record, the idle tick bounds them: unread records were stamped by then."""
-    source = reading(StartPosition(10, 1, StartPosition(10, 1).initial_metadata("id")))
+    source = reading(
+        StartPosition(offset=10, epoch=1, committed=StartPosition(offset=10, epoch=1).initial_metadata("id"))
+    )
     source.time.tick_idle(local_ms=5_000)
 
     assert 5_200 == source.take_builder().missing_until_ms
@@ -414,7 +422,9 @@ def test_start_in_the_middle_of_a_log_that_is_idle() -> None:
 
 def test_start_at_the_beginning_of_a_log() -> None:
     """At offset 0 nothing is missing."""
-    source = reading(StartPosition(0, 1, StartPosition(0, 1).initial_metadata("id")))
+    source = reading(
+        StartPosition(offset=0, epoch=1, committed=StartPosition(offset=0, epoch=1).initial_metadata("id"))
+    )
     source.add_record(900, projected(0), local_ms=950)
 
     assert source.take_builder().missing_until_ms is None
@@ -422,9 +432,9 @@ def test_start_at_the_beginning_of_a_log() -> None:
 
 def test_end_of_a_loss() -> None:
     """The first record after a loss bounds the times of the lost ones; later records change nothing."""
-    source = reading(StartPosition(10, 1, COMMITTED, lost=(5, 10)))
+    source = reading(StartPosition(offset=10, epoch=1, committed=COMMITTED, lost=(5, 10)))
     before = source.take_builder().lost_until_ms
-    again = reading(StartPosition(10, 1, read_metadata(source.metadata())))
+    again = reading(StartPosition(offset=10, epoch=1, committed=read_metadata(source.metadata())))
     for offset, record_ms in ((10, 3_000), (11, 4_000)):
         again.add_record(record_ms, projected(offset), local_ms=NOW_MS)
 
@@ -433,14 +443,14 @@ def test_end_of_a_loss() -> None:
 
 def test_rules_that_go_on() -> None:
     """A worker that continues with the committed rules reports the same time of their change."""
-    committed = OffsetMetadata(1, "id", 900, 950, rules="a", rules_since_ms=700)
+    committed = OffsetMetadata(epoch=1, topic_id="id", record_ms=900, read_at_ms=950, rules="a", rules_since_ms=700)
 
     assert 700 == reading_with("a", committed).take_builder().rules_since_ms
 
 
 def test_other_rules_after_an_orderly_end() -> None:
     """Nothing beyond the committed offset was projected with the previous rules."""
-    committed = OffsetMetadata(1, "id", 900, 950, rules="a", is_last=True)
+    committed = OffsetMetadata(epoch=1, topic_id="id", record_ms=900, read_at_ms=950, rules="a", is_last=True)
     source = reading_with("b", committed)
     source.add_record(2_000, projected(10), local_ms=NOW_MS)
 
@@ -449,7 +459,7 @@ def test_other_rules_after_an_orderly_end() -> None:
 
 def test_other_rules_after_a_crash() -> None:
     """Everything in the log at the start may have been projected with the previous rules, here or elsewhere."""
-    committed = OffsetMetadata(1, "id", 900, 950, rules="a")
+    committed = OffsetMetadata(epoch=1, topic_id="id", record_ms=900, read_at_ms=950, rules="a")
     source = reading_with("b", committed, log_end=12)
     said = []
     for offset, record_ms in ((10, 2_000), (11, 3_000), (12, 4_000)):
@@ -461,7 +471,9 @@ def test_other_rules_after_a_crash() -> None:
 
 def test_rules_that_are_followed() -> None:
     """Rules that change at run time count from the highest record so far."""
-    source = reading_with("a", OffsetMetadata(1, "id", 900, 950, rules="a", rules_since_ms=700))
+    source = reading_with(
+        "a", OffsetMetadata(epoch=1, topic_id="id", record_ms=900, read_at_ms=950, rules="a", rules_since_ms=700)
+    )
     source.add_record(2_000, projected(10), local_ms=NOW_MS)
     source.take_builder()
 

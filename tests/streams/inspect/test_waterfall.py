@@ -61,7 +61,16 @@ def test_row_says_what_it_witnesses() -> None:
 
     [actual] = rows(spans, {b"a": ["pii.access", "pii.access", "export"]})
 
-    assert actual == Row(0, "a", "shop", 5, 4, False, True, ("pii.access", "export"))  # noqa: FBT003, a row as it is
+    assert actual == Row(
+        depth=0,
+        name="a",
+        service="shop",
+        start_ns=5,
+        duration_ns=4,
+        is_log=False,
+        is_error=True,
+        subjects=("pii.access", "export"),
+    )
 
 
 @pytest.mark.parametrize(("start_ns", "end_ns"), [(None, 5), (5, None), (6, 5)])

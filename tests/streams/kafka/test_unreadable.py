@@ -126,7 +126,7 @@ def test_where_unreadable_batches_end(kafka: str, fresh_prefix: str, tmp_path: P
     producer.produce(topic, b"readable", partition=0)
     producer.flush()
     bombs.send(kafka, topic)
-    settings = Settings(kafka, tmp_path)
+    settings = Settings(bootstrap=kafka, state_dir=tmp_path)
 
     ends = [find_batch_end(settings, TopicPartition(topic, 0, offset)) for offset in (0, 1, 2, 7, 13, 16, 17, 18)]
 

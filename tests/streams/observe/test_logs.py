@@ -91,7 +91,7 @@ def test_library_lines_of_one_kind_come_once_a_minute() -> None:
 
 def test_kafka_that_is_away_is_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that retries many times a second logs once."""
-    producer = Producer({**Settings("127.0.0.1:1", tmp_path).client()})
+    producer = Producer({**Settings(bootstrap="127.0.0.1:1", state_dir=tmp_path).client()})
     lines: list[str] = []
     counting = logging.Handler()
     counting.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]

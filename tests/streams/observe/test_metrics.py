@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import re
 
-import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from dsl import Interest
-from streams.decode.decoder import Decoder
-from streams.errors import RecordError
 from streams.ingest.watermark import PartitionTime
 from streams.observe import metrics
 from streams.windows.close import CloseReason
@@ -52,7 +48,12 @@ def test_tally_fills_a_counter_each() -> None:
     """Each number of a tally is a counter of its own."""
     before = metrics.totals()
 
-    metrics.add("a", metrics.Tally(1, 2, 4, 8, 16, 32, 64))
+    metrics.add(
+        "a",
+        metrics.Tally(
+            records=1, projected=2, spans=4, spans_without_trace=8, logs_without_trace=16, facts=32, stale=64
+        ),
+    )
 
     after = metrics.totals()
     grown = {name: after[name] - before[name] for name in after if after[name] != before[name]}
@@ -71,7 +72,13 @@ def test_times_fill_a_counter_each() -> None:
     """Counts of a source partition's clock are added once."""
     before = metrics.totals()
     time = PartitionTime[str](
-        2_000, 2_000, 5_000, skewed_count=1, held_back_count=2, behind_count=4, out_of_bounds_count=8
+        out_of_order_ms=2_000,
+        idle_lag_ms=2_000,
+        max_clock_skew_ms=5_000,
+        skewed_count=1,
+        held_back_count=2,
+        behind_count=4,
+        out_of_bounds_count=8,
     )
 
     metrics.take_times("a", time)
@@ -119,30 +126,6 @@ def test_every_reason_of_a_close_is_shown_from_the_start() -> None:
     reasons = {labels[0] for labels in shown("windows_closed")}
 
     assert {reason.value for reason in CloseReason} == reasons
-
-
-UNREADABLE = (
-    b"",
-    b'{"resourceSpans":[],"x":' + b"[" * 100_000,
-    b"{}",
-    b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"00","name":"a"}]}]}]}',
-    b"\x0a\x03\x4a\x01a",
-    b"{",
-    b'{"resourceSpans":7}',
-    b"\xff",
-)
-
-
-def reason(value: bytes) -> str:
-    """Returns why a record's value cannot be read, as the metric labels it."""
-    with pytest.raises(RecordError) as refused:
-        Decoder(Interest(frozenset(), every_span=True, attributes=frozenset())).decode(value)
-    return str(refused.value).split(":", maxsplit=1)[0]
-
-
-def test_every_reason_of_a_dead_letter_is_declared() -> None:
-    """Unreadable records are counted by the reasons in the table, each of which occurs: the labels are a closed set."""
-    assert [*metrics.WHY_DEAD] == sorted(map(reason, UNREADABLE))
 
 
 def test_watermark_goes_with_its_partition() -> None:

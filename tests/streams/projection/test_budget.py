@@ -14,6 +14,7 @@ from streams.projection.project import Projector
 from tests.support import poison
 from tests.support.builders import trace_id
 from tests.support.decoding import decode
+from topics.errors import Refusal, RefusalReason
 from topics.otlp.requests import RecordKind
 from topics.records import audit
 from topics.records.facts import Fact
@@ -74,7 +75,7 @@ def test_usual_record_is_whole(rules: RuleSet) -> None:
 
     whole = Projector(rules).facts_of(spans)
     assert whole == facts.of_trace(spans)
-    assert facts.reason is None
+    assert facts.refusal is None
     assert size_bytes(whole) <= facts.size_bytes <= size_bytes(whole) + len(whole)
 
 
@@ -111,7 +112,7 @@ def test_facts_that_are_too_many(rules: RuleSet) -> None:
 
     told = project(Decoded(traces), Projector(rules), BUDGET.facts_bytes(0))
 
-    assert "facts take more than the record's budget" == told.reason
+    assert Refusal(RefusalReason.OVER_BUDGET) == told.refusal
     assert [(9_999, [], True), (3, [], False), (1, [], True)] == [
         (trace.span_count, trace.facts, trace.is_incomplete) for trace in told.traces
     ]
@@ -125,7 +126,7 @@ def test_showing_nothing_refuses_the_same(rules: RuleSet, count: int) -> None:
     bare = RecordFacts(Projector(rules, shows=False), BUDGET.facts_bytes(0))
 
     assert len(showing.of_trace(spans)) == len(bare.of_trace(spans))
-    assert showing.reason == bare.reason
+    assert showing.refusal == bare.refusal
 
 
 def test_fault_of_the_program_is_a_dead_letter(rules: RuleSet, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,4 +141,5 @@ def test_fault_of_the_program_is_a_dead_letter(rules: RuleSet, monkeypatch: pyte
         Decoded({trace_id("a"): TraceSpans(1, root_seen=True, spans=[span(1)])}), Projector(rules), MIN_BYTES
     )
 
-    assert ("projection failed: RecursionError", True) == (told.reason, told.traces[0].is_incomplete)
+    assert Refusal(RefusalReason.PROJECTION_FAILED, "RecursionError") == told.refusal
+    assert told.traces[0].is_incomplete

@@ -217,7 +217,26 @@ def test_any_value_travels(rules: RuleSet, value: Value, name: str, start_ns: in
     span = replace(EXPORT, start_ns=start_ns, attributes={"rows": 11, "user.id": value, "user.name": name})
     facts = Projector(rules).facts(TraceSpans(1, root_seen=False, spans=[span]))
     entry = Entry(TRACE, 0, 0, 0, 1, root_seen=False, facts=facts)
-    message = Facts(VERSION, "rules", [Section("t", 0, 1, 0, None, 1, 0, 1, None, [], b"", [entry])])
+    message = Facts(
+        version=VERSION,
+        rules="rules",
+        sections=[
+            Section(
+                topic="t",
+                partition=0,
+                epoch=1,
+                replay=0,
+                start_ms=None,
+                partition_count=1,
+                from_offset=0,
+                to_offset=1,
+                watermark_ms=None,
+                lost=[],
+                touches=b"",
+                entries=[entry],
+            )
+        ],
+    )
 
     written = encode(message)
 
@@ -235,8 +254,8 @@ def test_what_pairs_compare_travels_as_hashes_of_the_values_as_they_were() -> No
     keys = [fact.keys for fact in facts if fact.keys is not None]
     assert 2 == len(keys)
     assert keys[0] == keys[1]
-    assert b"u-17" not in encode(Facts(VERSION, "", [_section(facts)]))
-    assert b"[masked]" in encode(Facts(VERSION, "", [_section(facts)]))
+    assert b"u-17" not in encode(Facts(version=VERSION, rules="", sections=[_section(facts)]))
+    assert b"[masked]" in encode(Facts(version=VERSION, rules="", sections=[_section(facts)]))
 
 
 def test_facts_say_of_pairs_only_what_they_ask() -> None:
@@ -255,7 +274,20 @@ def test_facts_say_of_pairs_only_what_they_ask() -> None:
 
 
 def _section(facts: list[Fact]) -> Section:
-    return Section("t", 0, 1, 0, None, 1, 0, 1, None, [], b"", [Entry(TRACE, 0, 0, 0, 1, root_seen=False, facts=facts)])
+    return Section(
+        topic="t",
+        partition=0,
+        epoch=1,
+        replay=0,
+        start_ms=None,
+        partition_count=1,
+        from_offset=0,
+        to_offset=1,
+        watermark_ms=None,
+        lost=[],
+        touches=b"",
+        entries=[Entry(TRACE, 0, 0, 0, 1, root_seen=False, facts=facts)],
+    )
 
 
 @pytest.mark.parametrize(("key", "expected"), [(None, ["user.id"]), (b"0123456789abcdef", [])])

@@ -8,12 +8,22 @@ from streams.replay.compare import Change, Finding, changes
 
 def finding(rule: str, verdict: str, time_ms: int = 60_000, revision: int = 1) -> Finding:
     """A finding about one trace, which happened a minute before it was judged."""
-    return Finding(rule, "0f", verdict, time_ms, revision, time_ms - 60_000)
+    return Finding(
+        rule=rule, trace_id="0f", verdict=verdict, time_ms=time_ms, revision=revision, happened_ms=time_ms - 60_000
+    )
 
 
 def change(kind: str, published: str | None, replayed: str | None, time_ms: int) -> Change:
     """Returns the finding judged at `time_ms`."""
-    return Change(kind, "a", "0f", published, replayed, iso_ms(time_ms - 60_000), iso_ms(time_ms))
+    return Change(
+        change=kind,
+        rule="a",
+        trace_id="0f",
+        published=published,
+        replayed=replayed,
+        time=iso_ms(time_ms - 60_000),
+        judged_at=iso_ms(time_ms),
+    )
 
 
 def test_only_the_last_revision_counts() -> None:

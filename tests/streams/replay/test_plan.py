@@ -48,8 +48,11 @@ def test_period_has_its_beginning_and_not_its_end() -> None:
 
 def test_inputs_are_dealt_by_size() -> None:
     """Each reader reads about the same amount."""
-    inputs = tuple(Input("spans", at, 4, 0, end) for at, end in enumerate((10, 90, 60, 30)))
-    plan = Plan(Period(0, 1), inputs, 0, 1, 1, (), 190)
+    inputs = tuple(
+        Input(topic="spans", partition=at, partition_count=4, begin=0, end=end)
+        for at, end in enumerate((10, 90, 60, 30))
+    )
+    plan = Plan(period=Period(0, 1), inputs=inputs, read_from_ms=0, until_ms=1, clock_ms=1, lost=(), expected=190)
 
     shares = plan.divide(2)
 

@@ -15,7 +15,15 @@ def outcome(
     verdict: Verdict, previous: Verdict | None = None, rule: Rule = RULE, excepted: int = 0, first_ms: int = 100
 ) -> Outcome:
     """A verdict and the one it retracts."""
-    return Outcome(rule, first_ms, verdict.value, None if previous is None else previous.value, None, excepted, None)
+    return Outcome(
+        rule=rule,
+        first_ms=first_ms,
+        verdict=verdict.value,
+        previous=None if previous is None else previous.value,
+        revision=None,
+        excepted=excepted,
+        finding=None,
+    )
 
 
 def test_amended_verdict_takes_the_old_one_back() -> None:

@@ -38,7 +38,13 @@ def pushed(fingerprint: str, *origins: Origin | None, is_active: bool = False) -
         for at, origin in enumerate(origins)
     )
     record = RuleSetRecord(texts={}, pushed_by="ann", pushed_ms=0)
-    return Pushed(fingerprint, record, pushes, Activation("ann", 0, None) if is_active else None, None)
+    return Pushed(
+        fingerprint=fingerprint,
+        record=record,
+        pushes=pushes,
+        activation=Activation("ann", 0, None) if is_active else None,
+        rules=None,
+    )
 
 
 @pytest.mark.broker

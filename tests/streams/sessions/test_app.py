@@ -93,7 +93,7 @@ def test_step_that_fails_ends_the_program(settings: Settings) -> None:
 
 def test_message_of_a_newer_version_ends_the_program(settings: Settings) -> None:
     """A flush that cannot be read is never acknowledged or skipped."""
-    send(settings, facts.encode(facts.Facts(facts.VERSION + 1, "set", [])))
+    send(settings, facts.encode(facts.Facts(version=facts.VERSION + 1, rules="set", sections=[])))
 
     with pytest.raises(StateError, match=r"facts message 0/0 cannot be read: .*Action: upgrade sessions"):
         run(settings, worker(settings))
@@ -103,7 +103,7 @@ def test_message_of_a_newer_version_ends_the_program(settings: Settings) -> None
 def test_message_that_is_no_facts_is_passed_over(settings: Settings, value: bytes | None) -> None:
     """A message of another program contains no flush and is skipped; the message after it is processed."""
     passed_over = metrics.FACTS_PASSED_OVER._value.get()
-    send(settings, value, facts.encode(facts.Facts(facts.VERSION + 1, "set", [])))
+    send(settings, value, facts.encode(facts.Facts(version=facts.VERSION + 1, rules="set", sections=[])))
 
     with pytest.raises(StateError, match="facts message 0/1 cannot be read"):
         run(settings, worker(settings))
@@ -115,7 +115,7 @@ def test_batch_that_no_client_can_read_is_lost(settings: Settings) -> None:
     """Faust passes over a batch that cannot be inflated, and the worker counts its messages as lost."""
     lost = metrics.FACTS_LOST._value.get()
     bombs.send(settings.bootstrap, settings.topic("facts"), count=3)
-    send(settings, facts.encode(facts.Facts(facts.VERSION + 1, "set", [])))
+    send(settings, facts.encode(facts.Facts(version=facts.VERSION + 1, rules="set", sections=[])))
 
     with pytest.raises(StateError, match="facts message 0/3 cannot be read"):
         run(settings, worker(settings))

@@ -165,8 +165,25 @@ GARBAGE = (
     (b"0", b"garbage"),
     (b"0", b""),
     (b"0", b"\x91" * 100_000),
-    (b"0", checkpoints.encode(Checkpoint(checkpoints.VERSION, "a log", 0, 0, b"no position", b""))),
-    (b"1", checkpoints.encode(Checkpoint(checkpoints.VERSION, "", 0, 0, b"", b""))),
+    (
+        b"0",
+        checkpoints.encode(
+            Checkpoint(
+                version=checkpoints.VERSION,
+                topic_id="a log",
+                published_to=0,
+                start_offset=0,
+                start=b"no position",
+                covered=b"",
+            )
+        ),
+    ),
+    (
+        b"1",
+        checkpoints.encode(
+            Checkpoint(version=checkpoints.VERSION, topic_id="", published_to=0, start_offset=0, start=b"", covered=b"")
+        ),
+    ),
 )
 
 
@@ -203,7 +220,18 @@ def test_what_is_no_checkpoint_is_passed_over(settings: Settings, disk: str) -> 
 
 def test_a_checkpoint_of_another_version_is_not_passed_over(settings: Settings) -> None:
     """That version may have published what earlier checkpoints do not know of."""
-    write(settings, "checkpoints", (b"0", checkpoints.encode(Checkpoint(checkpoints.VERSION + 1, "", 0, 0, b"", b""))))
+    write(
+        settings,
+        "checkpoints",
+        (
+            b"0",
+            checkpoints.encode(
+                Checkpoint(
+                    version=checkpoints.VERSION + 1, topic_id="", published_to=0, start_offset=0, start=b"", covered=b""
+                )
+            ),
+        ),
+    )
     driven = Driven(settings)
 
     with pytest.raises(StateError, match=r"checkpoint format .*Action: start the version .* betrace doctor --repair"):

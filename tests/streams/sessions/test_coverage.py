@@ -14,12 +14,19 @@ from topics.records.verdicts import SERVICES_LIMIT, Counted, JudgingRule, judgin
 def judging(clock_ms: int, generation: int = 0, settled_ms: int | None = None, *rules: JudgingRule) -> Judging:
     """Return how far a partition has judged."""
     settled_ms = clock_ms if settled_ms is None else settled_ms
-    return Judging(generation, clock_ms, settled_ms, settled_ms, rules, Counted())
+    return Judging(
+        generation=generation,
+        clock_ms=clock_ms,
+        settled_ms=settled_ms,
+        final_ms=settled_ms,
+        rules=rules,
+        counted=Counted(),
+    )
 
 
 def message(*sections: Section, rules: str = "s") -> Facts:
     """Create a facts message."""
-    return Facts(VERSION, rules, [*sections])
+    return Facts(version=VERSION, rules=rules, sections=[*sections])
 
 
 def section(
@@ -36,7 +43,21 @@ def section(
     touch = Touch(f"{end:016}".encode(), 5, 1)
     letters = None if dead is None else [*dead]
     packed = pack_touches([touch])
-    return Section("spans", partition, epoch, 0, None, 1, begin, end, None, [*lost], packed, [entry], letters)
+    return Section(
+        topic="spans",
+        partition=partition,
+        epoch=epoch,
+        replay=0,
+        start_ms=None,
+        partition_count=1,
+        from_offset=begin,
+        to_offset=end,
+        watermark_ms=None,
+        lost=[*lost],
+        touches=packed,
+        entries=[entry],
+        dead_letters=letters,
+    )
 
 
 def test_a_record_has_what_was_applied() -> None:
@@ -239,7 +260,21 @@ def test_a_reading_that_began_again_says_from_where() -> None:
 
 def replayed(begin: int, end: int, *, start_ms: int, partition: int = 0) -> Section:
     """Create a section of a source partition that is read again."""
-    return Section("spans", partition, 1, 77, start_ms, 2, begin, end, None, [], b"", [], [])
+    return Section(
+        topic="spans",
+        partition=partition,
+        epoch=1,
+        replay=77,
+        start_ms=start_ms,
+        partition_count=2,
+        from_offset=begin,
+        to_offset=end,
+        watermark_ms=None,
+        lost=[],
+        touches=b"",
+        entries=[],
+        dead_letters=[],
+    )
 
 
 RULES = """

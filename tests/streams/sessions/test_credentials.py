@@ -25,7 +25,13 @@ def server() -> Iterator[TokenServer]:
 
 def bearer(url: str, password: str = SECRET) -> Security:
     """Create a client that fetches tokens."""
-    return Security(Protocol.SASL_PLAINTEXT, Mechanism.OAUTHBEARER, "u", password, url)
+    return Security(
+        protocol=Protocol.SASL_PLAINTEXT,
+        mechanism=Mechanism.OAUTHBEARER,
+        username="u",
+        password=password,
+        token_url=url,
+    )
 
 
 def test_open_cluster_needs_none() -> None:
@@ -36,7 +42,7 @@ def test_open_cluster_needs_none() -> None:
 @pytest.mark.parametrize("mechanism", [Mechanism.PLAIN, Mechanism.SCRAM_SHA_256, Mechanism.SCRAM_SHA_512])
 def test_user_and_password(mechanism: Mechanism) -> None:
     """A user of SASL over TLS is passed on to Faust."""
-    made = credentials(Security(Protocol.SASL_SSL, mechanism, "u", "p"))
+    made = credentials(Security(protocol=Protocol.SASL_SSL, mechanism=mechanism, username="u", password="p"))  # noqa: S106, of no one
 
     assert isinstance(made, faust.SASLCredentials)
     assert ("u", "p", mechanism.value, "SASL_SSL") == (
@@ -51,7 +57,7 @@ def test_user_and_password(mechanism: Mechanism) -> None:
 
 def test_tls_without_sasl() -> None:
     """A cluster may be encrypted without authentication."""
-    assert isinstance(credentials(Security(Protocol.SSL)), faust.SSLCredentials)
+    assert isinstance(credentials(Security(protocol=Protocol.SSL)), faust.SSLCredentials)
 
 
 def test_file_that_is_no_certificate(tmp_path: Path) -> None:
@@ -59,7 +65,7 @@ def test_file_that_is_no_certificate(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("nothing")
 
     with pytest.raises(ConfigError, match="a certificate or key cannot be used"):
-        credentials(Security(Protocol.SSL, ca_file=tmp_path / "ca.pem"))
+        credentials(Security(protocol=Protocol.SSL, ca_file=tmp_path / "ca.pem"))
 
 
 def test_token_is_kept_while_it_is_valid(server: TokenServer) -> None:

@@ -87,7 +87,7 @@ def test_who_goes_on_from_what_was_said_says_the_same(cut: int) -> None:
 @pytest.mark.parametrize("whole", [1, 11, 12, 23, 24, 1200])
 def test_limit_is_shared_among_facts_partitions(whole: int) -> None:
     """The shares of 12 facts partitions add up to the limit, but each is at least one signal."""
-    settings = Settings("localhost:9092", Path("state"), signals_per_hour=whole)
+    settings = Settings(bootstrap="localhost:9092", state_dir=Path("state"), signals_per_hour=whole)
     quotas = [SignalQuota.shared(settings, number, None) for number in range(12)]
 
     passed = [sum(admitted(quota, *(finding(number % 250) for number in range(whole)))) for quota in quotas]

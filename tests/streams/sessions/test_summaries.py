@@ -30,12 +30,12 @@ def finding(number: int, *, rule: str = "a", late_ms: int = 0) -> Finding:
 def checkpoint(of: Summaries, reached: Hour | None, log: str = LOG) -> Checkpoint:
     """Create the checkpoint of a facts partition."""
     made = Checkpoint(
-        checkpoints.VERSION,
-        log,
-        0,
-        0,
-        b"",
-        b"",
+        version=checkpoints.VERSION,
+        topic_id=log,
+        published_to=0,
+        start_offset=0,
+        start=b"",
+        covered=b"",
         withheld=of.withheld,
         reached=reached,
         summarized_to=of.summarized_to,

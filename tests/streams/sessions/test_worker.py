@@ -63,7 +63,13 @@ def test_closed_window_is_a_signal_and_a_count(settings: Settings) -> None:
         counted.taken_back,
     )
     assert {
-        Leaf(revision, counted.rule_fingerprint, trace.hex(), verdict, WindowBounds(10_000, 10_000)).hash()
+        Leaf(
+            revision=revision,
+            rule=counted.rule_fingerprint,
+            trace_id=trace.hex(),
+            verdict=verdict,
+            window=WindowBounds(10_000, 10_000),
+        ).hash()
         for trace, verdict, revision in ((A, "broken", 1), (B, "held", None))
     } == {*verdicts.hashes(counted.leaves)}
 
@@ -316,7 +322,12 @@ def test_late_span_amends_after_a_restart(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [facts.encode(Facts(VERSION + 1, "x", [])), b"\x93\x01\xa1x", facts.encode(Facts(VERSION, "x", []))[:-1]]
+    "value",
+    [
+        facts.encode(Facts(version=VERSION + 1, rules="x", sections=[])),
+        b"\x93\x01\xa1x",
+        facts.encode(Facts(version=VERSION, rules="x", sections=[]))[:-1],
+    ],
 )
 def test_unreadable_facts_end_the_worker(settings: Settings, value: bytes) -> None:
     """A facts message contains a whole flush: it is never skipped, and the error has its offset."""
@@ -343,9 +354,24 @@ def test_messages_that_are_no_facts_are_passed_over(settings: Settings, crash_at
             driven = driven.again()
     # Its source record follows that of the first message.
     [topic] = settings.source_topics
-    section = Section(topic, 0, 1, 0, None, 1, 1, 2, FAR_MS, [], b"", [])
+    section = Section(
+        topic=topic,
+        partition=0,
+        epoch=1,
+        replay=0,
+        start_ms=None,
+        partition_count=1,
+        from_offset=1,
+        to_offset=2,
+        watermark_ms=FAR_MS,
+        lost=[],
+        touches=b"",
+        entries=[],
+    )
     producer.produce(
-        settings.topic("facts"), facts.encode(Facts(VERSION, driven.rules.fingerprint, [section])), partition=0
+        settings.topic("facts"),
+        facts.encode(Facts(version=VERSION, rules=driven.rules.fingerprint, sections=[section])),
+        partition=0,
     )
     producer.flush()
 
@@ -705,11 +731,24 @@ def test_ten_thousand_source_partitions(settings: Settings) -> None:
     driven = Driven(settings)
     for at, watermark_ms in enumerate((10_000, 80_000)):
         sections = [
-            Section(topic, number, 1, 0, None, count, end + at, end + at + 1, watermark_ms, [], b"", [])
+            Section(
+                topic=topic,
+                partition=number,
+                epoch=1,
+                replay=0,
+                start_ms=None,
+                partition_count=count,
+                from_offset=end + at,
+                to_offset=end + at + 1,
+                watermark_ms=watermark_ms,
+                lost=[],
+                touches=b"",
+                entries=[],
+            )
             for number, end in enumerate(ends)
         ]
         producer = Producer({**settings.client()})
-        value = facts.encode(Facts(VERSION, driven.rules.fingerprint, sections))
+        value = facts.encode(Facts(version=VERSION, rules=driven.rules.fingerprint, sections=sections))
         producer.produce(settings.topic("facts"), value, partition=0)
         producer.flush()
         driven.deliver(at)

@@ -102,7 +102,11 @@ def test_watermark_never_goes_back() -> None:
 
 def test_clock_goes_on_where_it_was_stored() -> None:
     """A clock made from stored progress does not go back below the stored time."""
-    clock = Clock(["otlp_spans"], {("otlp_spans", 0): SourceProgress(1, 5, 100, 2)}, now_ms=250)
+    clock = Clock(
+        ["otlp_spans"],
+        {("otlp_spans", 0): SourceProgress(epoch=1, applied_to=5, watermark_ms=100, partition_count=2)},
+        now_ms=250,
+    )
 
     assert 250 == clock.tick()
 

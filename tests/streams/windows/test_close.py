@@ -16,7 +16,14 @@ def test_reasons_are_closed() -> None:
 
 def test_chain_first_in_milliseconds() -> None:
     """The first arrival of the chain, not of the window, in milliseconds."""
-    close = Close(TRACE, Chain(12, 90, 0, 0), Window(80, 90), CloseReason.QUIET, closed_ms=10_000, whole=True)
+    close = Close(
+        trace_id=TRACE,
+        chain=Chain(12, 90, 0, 0),
+        window=Window(80, 90),
+        reason=CloseReason.QUIET,
+        closed_ms=10_000,
+        whole=True,
+    )
 
     first_ms = close.chain_first_ms
 

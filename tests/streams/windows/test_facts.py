@@ -124,4 +124,4 @@ def test_what_an_earlier_version_stored_is_read() -> None:
     """Facts without the field are those of an atom that no pair uses."""
     stored = msgspec.msgpack.encode([5, 5, [], []])
 
-    assert AtomFacts(5, 5) == msgspec.msgpack.decode(stored, type=AtomFacts)
+    assert AtomFacts(first_ns=5, last_ns=5) == msgspec.msgpack.decode(stored, type=AtomFacts)

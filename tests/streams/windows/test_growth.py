@@ -52,9 +52,9 @@ def closing(traces: int, sources: int) -> Callable[[], object]:
     ids = [[(source * traces + number).to_bytes(16) for number in range(traces)] for source in range(sources)]
     messages = [
         Facts(
-            VERSION,
-            "rules",
-            [
+            version=VERSION,
+            rules="rules",
+            sections=[
                 section(
                     tick * traces,
                     (tick + 1) * traces,
@@ -76,7 +76,7 @@ def closing(traces: int, sources: int) -> Callable[[], object]:
     assert [] == [*partition.apply(0, messages[0])]
 
     def work() -> None:
-        rest = [*messages[1:], Facts(VERSION, "rules", last)]
+        rest = [*messages[1:], Facts(version=VERSION, rules="rules", sections=last)]
         closed = sum(len([*partition.apply(offset, message)]) for offset, message in enumerate(rest, 1))
         assert closed == traces * sources
 

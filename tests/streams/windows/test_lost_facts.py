@@ -13,7 +13,20 @@ OUT_OF_ORDER_MS = 500
 
 def section(from_offset: int, to_offset: int, watermark_ms: int | None = 1_000, *, epoch: int = 2) -> Section:
     """Return a section of the only source."""
-    return Section("spans", 0, epoch, 0, None, 1, from_offset, to_offset, watermark_ms, [], b"", [])
+    return Section(
+        topic="spans",
+        partition=0,
+        epoch=epoch,
+        replay=0,
+        start_ms=None,
+        partition_count=1,
+        from_offset=from_offset,
+        to_offset=to_offset,
+        watermark_ms=watermark_ms,
+        lost=[],
+        touches=b"",
+        entries=[],
+    )
 
 
 def lost_after(*applied: Section) -> tuple[LostFacts, Clock]:

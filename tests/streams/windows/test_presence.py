@@ -39,17 +39,17 @@ def test_only_a_watch_begins_one() -> None:
 
 def test_arrivals_in_a_watch_belong_together() -> None:
     """While presences are tracked, a touch counts like a hit: within gap + lateness the trace is the same."""
-    assert Presence(3, 3 + REACH, 0) == known(watched(3, 3 + REACH))
+    assert Presence(since=3, last=3 + REACH, first_offset=0) == known(watched(3, 3 + REACH))
 
 
 def test_silence_ends_it() -> None:
     """One tick beyond gap + lateness a new presence begins."""
-    assert Presence(4 + REACH, 4 + REACH, 1) == known(watched(3, 4 + REACH))
+    assert Presence(since=4 + REACH, last=4 + REACH, first_offset=1) == known(watched(3, 4 + REACH))
 
 
 def test_any_arrival_continues_it() -> None:
     """After tracking, a touch within gap + lateness continues it, as it would continue an unseen chain."""
-    assert Presence(3, 3 + REACH, 0) == arrived(watched(3), 3 + REACH)
+    assert Presence(since=3, last=3 + REACH, first_offset=0) == arrived(watched(3), 3 + REACH)
 
 
 def test_arrival_after_silence_does_not() -> None:
@@ -71,14 +71,16 @@ def test_long_one_keeps_no_log() -> None:
     presences = watched(*range(3, 200, 5))
 
     assert presences.lowest_required_offset() is None
-    assert [LongPresence(TRACE, 3, 198, 0, None)] == presences.long_presences()
+    assert [
+        LongPresence(trace_id=TRACE, since=3, last=198, first_offset=0, last_offset=None)
+    ] == presences.long_presences()
 
 
 def test_long_one_is_told_of_until_its_tail_is_gone() -> None:
     """It stays in the position as long as a worker may read the log from the middle of it."""
     presences = watched(*range(3, 200, 5))
     presences.expire(300, 50)
-    over = [LongPresence(TRACE, 3, 198, 0, 50)]
+    over = [LongPresence(trace_id=TRACE, since=3, last=198, first_offset=0, last_offset=50)]
 
     kept = presences.long_presences()
     presences.drop_ended(50)
@@ -91,8 +93,8 @@ def test_long_one_is_told_of_until_its_tail_is_gone() -> None:
 def test_tail_of_a_long_one_begins_nothing() -> None:
     """A worker that reads the log from the middle of such a trace knows since when it is present."""
     presences = Presences(BOUNDS)
-    presences.restore_long([LongPresence(TRACE, 3, 198, 0, None)])
+    presences.restore_long([LongPresence(trace_id=TRACE, since=3, last=198, first_offset=0, last_offset=None)])
 
     presences.observe(TRACE, 150, 20, tracks_presence=True)
 
-    assert Presence(3, 198, 0, is_old=True) == known(presences)
+    assert Presence(since=3, last=198, first_offset=0, is_old=True) == known(presences)

@@ -31,9 +31,22 @@ POSITION = Position(
     buffered_from_offset=8,
     generation=2,
     resume_points=[
-        ResumePoint(7, None, 1, [], [], RuleTimes()),
+        ResumePoint(facts_offset=7, clock_ms=None, generation=1, progress=[], lost=[], rules=RuleTimes()),
         ResumePoint(
-            9, 7_000, 2, [StoredProgress("otlp_spans", 0, SourceProgress(1, 12, 7_000, 2, 5, 2))], [LOST], RULE_TIMES
+            facts_offset=9,
+            clock_ms=7_000,
+            generation=2,
+            progress=[
+                StoredProgress(
+                    "otlp_spans",
+                    0,
+                    SourceProgress(
+                        epoch=1, applied_to=12, watermark_ms=7_000, partition_count=2, replay=5, generation=2
+                    ),
+                )
+            ],
+            lost=[LOST],
+            rules=RULE_TIMES,
         ),
     ],
     ended_chains=[EndedChain(TRACE, 5, 9, 3, 7), EndedChain(trace_id("b"), 5, 9, 8, 8)],
@@ -246,4 +259,7 @@ def test_presences_come_back(tmp_path: Path) -> None:
         store.clear()
         cleared = dict(store.presences())
 
-    assert ({trace_id("b"): Presence(100, 100, 3, due=101 + BOUNDS.gap + BOUNDS.lateness)}, {}) == (found, cleared)
+    assert (
+        {trace_id("b"): Presence(since=100, last=100, first_offset=3, due=101 + BOUNDS.gap + BOUNDS.lateness)},
+        {},
+    ) == (found, cleared)

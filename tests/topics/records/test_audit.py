@@ -11,7 +11,16 @@ from topics.records.audit import SourcePosition, decode_position
 numbers = st.integers(0, 10**10 - 1)
 
 
-@given(st.builds(SourcePosition, st.from_regex(r"[a-z._-]{1,20}", fullmatch=True), numbers, numbers, numbers, numbers))
+@given(
+    st.builds(
+        SourcePosition,
+        topic=st.from_regex(r"[a-z._-]{1,20}", fullmatch=True),
+        partition=numbers,
+        epoch=numbers,
+        offset=numbers,
+        index=numbers,
+    )
+)
 def test_position_round_trip(position: SourcePosition) -> None:
     """Decoding returns the position that was encoded."""
     assert position == decode_position(position.encode())

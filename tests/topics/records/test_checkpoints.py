@@ -17,7 +17,15 @@ EVERY_RULE = {"first": frozenset(FINGERPRINTS), "second": frozenset(FINGERPRINTS
 
 def checkpoint(judging: JudgingTimes | None) -> Checkpoint:
     """Build a checkpoint with this status."""
-    return Checkpoint(checkpoints.VERSION, "topic", 7, 3, b"", b"", PartitionStatus(70, None, 0, "first", judging))
+    return Checkpoint(
+        version=checkpoints.VERSION,
+        topic_id="topic",
+        published_to=7,
+        start_offset=3,
+        start=b"",
+        covered=b"",
+        status=PartitionStatus(clock_ms=70, held_by=None, open_windows=0, rules="first", judging=judging),
+    )
 
 
 @given(st.dictionaries(st.sampled_from(FINGERPRINTS), st.sampled_from([0, 100, 1_767_614_400_000]), max_size=40))
@@ -51,7 +59,11 @@ def test_thousands_of_rules_fit() -> None:
 
 def test_checkpoint_of_an_earlier_version() -> None:
     """A status without times can be read, and one with times can be read by an earlier version."""
-    current = msgspec.msgpack.encode(PartitionStatus(70, None, 0, "first", JudgingTimes.of(["first"], {})))
+    current = msgspec.msgpack.encode(
+        PartitionStatus(
+            clock_ms=70, held_by=None, open_windows=0, rules="first", judging=JudgingTimes.of(["first"], {})
+        )
+    )
 
     class Before(msgspec.Struct, array_like=True):
         clock_ms: int | None
@@ -60,6 +72,6 @@ def test_checkpoint_of_an_earlier_version() -> None:
         rules: str | None
 
     assert Before(70, None, 0, "first") == msgspec.msgpack.decode(current, type=Before)
-    assert PartitionStatus(70, None, 0, "first") == msgspec.msgpack.decode(
+    assert PartitionStatus(clock_ms=70, held_by=None, open_windows=0, rules="first") == msgspec.msgpack.decode(
         msgspec.msgpack.encode(Before(70, None, 0, "first")), type=PartitionStatus
     )

@@ -44,22 +44,27 @@ entries = st.builds(
 touches = st.lists(st.builds(Touch, trace_ids, u64, st.integers(0, (1 << 32) - 1)))
 sections = st.builds(
     Section,
-    st.text(),
-    u64,
-    u64,
-    u64,
-    st.none() | u64,
-    u64,
-    u64,
-    u64,
-    st.none() | u64,
-    st.lists(st.tuples(u64, u64)),
-    touches.map(pack_touches),
-    st.lists(entries, max_size=3),
-    st.none() | st.lists(st.tuples(u64, u64)),
+    topic=st.text(),
+    partition=u64,
+    epoch=u64,
+    replay=u64,
+    start_ms=st.none() | u64,
+    partition_count=u64,
+    from_offset=u64,
+    to_offset=u64,
+    watermark_ms=st.none() | u64,
+    lost=st.lists(st.tuples(u64, u64)),
+    touches=touches.map(pack_touches),
+    entries=st.lists(entries, max_size=3),
+    dead_letters=st.none() | st.lists(st.tuples(u64, u64)),
 )
 messages = st.builds(
-    Facts, st.just(VERSION), st.text(), st.lists(sections, max_size=3), st.lists(st.text(), max_size=3), st.booleans()
+    Facts,
+    version=st.just(VERSION),
+    rules=st.text(),
+    sections=st.lists(sections, max_size=3),
+    services=st.lists(st.text(), max_size=3),
+    has_more_services=st.booleans(),
 )
 
 
@@ -103,7 +108,24 @@ def test_message_of_an_earlier_version() -> None:
 
     assert ([], False) == (facts.services, facts.has_more_services)
     [read] = facts.sections
-    assert Section("t", 0, 1, 0, None, 1, 0, 1, None, [], b"", [], dead_letters=None) == read
+    assert (
+        Section(
+            topic="t",
+            partition=0,
+            epoch=1,
+            replay=0,
+            start_ms=None,
+            partition_count=1,
+            from_offset=0,
+            to_offset=1,
+            watermark_ms=None,
+            lost=[],
+            touches=b"",
+            entries=[],
+            dead_letters=None,
+        )
+        == read
+    )
 
 
 def test_message_that_is_too_old() -> None:
@@ -127,10 +149,23 @@ def test_message_of_this_version_with_another_shape() -> None:
 
 def test_touches_of_another_length() -> None:
     """Decoding refuses touches whose length is not a multiple of their size."""
-    section = Section("t", 0, 1, 0, None, 1, 0, 1, None, [], bytes(TOUCH_BYTES + 1), [])
+    section = Section(
+        topic="t",
+        partition=0,
+        epoch=1,
+        replay=0,
+        start_ms=None,
+        partition_count=1,
+        from_offset=0,
+        to_offset=1,
+        watermark_ms=None,
+        lost=[],
+        touches=bytes(TOUCH_BYTES + 1),
+        entries=[],
+    )
 
     with pytest.raises(msgspec.DecodeError, match="touches are not a multiple of 28 bytes"):
-        decode(encode(Facts(VERSION, "rules", [section])))
+        decode(encode(Facts(version=VERSION, rules="rules", sections=[section])))
 
 
 def test_unpacking_another_length() -> None:

@@ -99,11 +99,11 @@ coverages = st.builds(
 ).map(lambda record: replace(record, judging=record.judging if record.rules is None else judging_hash(record.rules)))
 leaves = st.builds(
     Leaf,
-    st.none() | st.integers(0, 1 << 50),
-    texts,
-    texts,
-    st.sampled_from(["held", "broken"]),
-    st.builds(WindowBounds, amounts, amounts),
+    revision=st.none() | st.integers(0, 1 << 50),
+    rule=texts,
+    trace_id=texts,
+    verdict=st.sampled_from(["held", "broken"]),
+    window=st.builds(WindowBounds, amounts, amounts),
 )
 
 

@@ -114,7 +114,16 @@ def test_hostile_text_is_only_text() -> None:
     bar = Bar(subject="s", name="n", service=None, start_ns=1, duration_ns=2, attributes={})
     witness = with_text(bar, subject=hostile, name=hostile, service=hostile)
     moment = Moment(
-        START_MS, hostile, hostile, control, hostile, ((control, hostile),), hostile, hostile, (witness,), START_MS
+        time_ms=START_MS,
+        kind=hostile,
+        what=hostile,
+        service=control,
+        trace_id=hostile,
+        details=((control, hostile),),
+        message=hostile,
+        severity=hostile,
+        witnesses=(witness,),
+        judged_ms=START_MS,
     )
 
     text = page(hostile, Timeline([moment], WHOLE), START_MS, END_MS, VERIFY)

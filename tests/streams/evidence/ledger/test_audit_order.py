@@ -25,7 +25,7 @@ MINUTES = 22
 
 def at(offset: int, index: int = 0, topic: str = "otlp_spans") -> SourcePosition:
     """A source position."""
-    return SourcePosition(topic, 0, 1, offset, index)
+    return SourcePosition(topic=topic, partition=0, epoch=1, offset=offset, index=index)
 
 
 def take(ledger: Ledger, position: SourcePosition | None, value: bytes) -> None:
@@ -157,7 +157,7 @@ def judged(root: Path, forged: SourcePosition | None, minutes: int) -> Directory
         reached = reached.after(counted, verdicts.encode(counted))
         for record in (counted, evidence.coverage(0, minute, reached)):
             offset = ledger.logs[VERDICTS].next_offset
-            ledger.take(VERDICTS, Record(offset, START_MS, None, verdicts.encode(record)))
+            ledger.take(VERDICTS, Record(offset=offset, time_ms=START_MS, key=None, value=verdicts.encode(record)))
         evidence.store_seal(ledger, store, START_MS + minute * MINUTE_MS)
     return store
 
@@ -171,7 +171,7 @@ def test_records_of_what_was_read_are_in_order(tmp_path: Path) -> None:
     ("forged", "said"),
     [
         (at(10**6), "it was read up to 2200"),
-        (SourcePosition("otlp_spans", 0, 7, 5, 0), "nothing of this epoch was read"),
+        (SourcePosition(topic="otlp_spans", partition=0, epoch=7, offset=5, index=0), "nothing of this epoch was read"),
         (at(5, topic="otlp_logs"), "nothing of this epoch was read"),
     ],
 )

@@ -27,7 +27,10 @@ Forge = Callable[[list[verdicts.Record]], Iterable[verdicts.Record | bytes]]
 
 def leaves(count: int) -> bytes:
     """Returns hashes of this many verdicts."""
-    return b"".join(Leaf(None, "f" * 64, f"{at:032x}", "held", BOUNDS).hash() for at in range(count))
+    return b"".join(
+        Leaf(revision=None, rule="f" * 64, trace_id=f"{at:032x}", verdict="held", window=BOUNDS).hash()
+        for at in range(count)
+    )
 
 
 def retractions(count: int) -> bytes:

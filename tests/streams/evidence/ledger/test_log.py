@@ -94,9 +94,12 @@ def test_an_audit_record_that_was_written_twice_is_there_once(tmp_path: Path) ->
     """A record whose source position is already in the log is skipped and counted, also after a restart."""
     store, ledger = Directory(tmp_path), Ledger(ORIGIN)
     ledger.follow(AUDIT, "id")
-    positions = [SourcePosition("otlp_logs", 0, 1, offset, index) for offset, index in ((5, 0), (5, 1), (8, 0))]
-    again = SourcePosition("otlp_logs", 0, 2, 0, 0)
-    other = SourcePosition("otlp_logs", 1, 1, 0, 0)
+    positions = [
+        SourcePosition(topic="otlp_logs", partition=0, epoch=1, offset=offset, index=index)
+        for offset, index in ((5, 0), (5, 1), (8, 0))
+    ]
+    again = SourcePosition(topic="otlp_logs", partition=0, epoch=2, offset=0, index=0)
+    other = SourcePosition(topic="otlp_logs", partition=1, epoch=1, offset=0, index=0)
 
     for offset, position in enumerate([*positions, positions[1], other]):
         ledger.take(AUDIT, evidence.record(offset, b"x", position))
@@ -118,7 +121,9 @@ def test_an_audit_record_of_unknown_source_is_kept(header: bytes) -> None:
     ledger.follow(AUDIT, "id")
 
     for offset in range(2):
-        ledger.take(AUDIT, Record(offset, START_MS, None, b"x", [("betrace_source", header)]))
+        ledger.take(
+            AUDIT, Record(offset=offset, time_ms=START_MS, key=None, value=b"x", headers=[("betrace_source", header)])
+        )
 
     assert len(ledger.logs[AUDIT].entries) == 2
 

@@ -27,15 +27,15 @@ def test_each_push_has_its_own_author_and_revision(tmp_path: Path) -> None:
         (rules.ACTIVE_KEY, found.fingerprint.encode(), [(BY_HEADER, b"cyd"), (PUSH_HEADER, b"push/1")]),
     ]
     for offset, (key, value, headers) in enumerate(written):
-        ledger.take(("rules", 0), Record(offset, 100 + offset, key, value, headers))
+        ledger.take(("rules", 0), Record(offset=offset, time_ms=100 + offset, key=key, value=value, headers=headers))
     evidence.store_seal(ledger, store, 1_000)
 
     history = read(store)
 
     assert [
-        Activation(101, found.fingerprint, "ann", "v1", 1_000),
-        Activation(102, "other", "bob", None, 1_000),
-        Activation(104, found.fingerprint, "cyd", "v2", 1_000),
+        Activation(from_ms=101, rule_set=found.fingerprint, pushed_by="ann", revision="v1", sealed_ms=1_000),
+        Activation(from_ms=102, rule_set="other", pushed_by="bob", revision=None, sealed_ms=1_000),
+        Activation(from_ms=104, rule_set=found.fingerprint, pushed_by="cyd", revision="v2", sealed_ms=1_000),
     ] == history.activations
     assert [found.fingerprint] == list(history.sets)
 
@@ -51,8 +51,8 @@ def test_a_push_of_the_past_shows_when_it_was_sealed(tmp_path: Path) -> None:
     record = RuleSetRecord(texts=dict(found.texts), pushed_by="ann", pushed_ms=1)
     ledger, store = Ledger(evidence.ORIGIN), Directory(tmp_path)
     ledger.follow(("rules", 0), "id-of-rules")
-    ledger.take(("rules", 0), Record(0, 100, found.fingerprint.encode(), rules.encode(record)))
-    ledger.take(("rules", 0), Record(1, 100, rules.ACTIVE_KEY, found.fingerprint.encode()))
+    ledger.take(("rules", 0), Record(offset=0, time_ms=100, key=found.fingerprint.encode(), value=rules.encode(record)))
+    ledger.take(("rules", 0), Record(offset=1, time_ms=100, key=rules.ACTIVE_KEY, value=found.fingerprint.encode()))
     evidence.store_seal(ledger, store, 90_000_000)
 
     [version] = read(store).versions(found.rules[0].id)

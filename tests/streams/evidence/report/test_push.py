@@ -131,12 +131,19 @@ def platform() -> Iterator[tuple[str, Account]]:
 
 def drata(url: str, token: str = "s3cret", resource: int = 34) -> Drata:  # noqa: S107 - the test's own
     """A resource there."""
-    return Drata(token, 12, resource, url, backoff_s=0.001)
+    return Drata(token=token, connection=12, resource=resource, url=url, backoff_s=0.001)
 
 
 def vanta(url: str, secret: str = "s3cret", resource: str = "res1") -> Vanta:  # noqa: S107 - the test's own
     """A resource there."""
-    return Vanta("id", secret, resource, "https://example.com/report", url, backoff_s=0.001)
+    return Vanta(
+        client_id="id",
+        client_secret=secret,
+        resource=resource,
+        link="https://example.com/report",
+        url=url,
+        backoff_s=0.001,
+    )
 
 
 @pytest.mark.parametrize("target", [drata, vanta])

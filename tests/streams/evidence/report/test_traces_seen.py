@@ -66,7 +66,7 @@ def reported(store: Directory) -> Report:
         unreadable=found.unreadable,
         verified=None,
     )
-    asked = ReportRequest(START_MS, START_MS + MINUTES * MINUTE_MS, None, 0, "")
+    asked = ReportRequest(from_ms=START_MS, to_ms=START_MS + MINUTES * MINUTE_MS, control=None, made_ms=0, verify="")
     return report(asked, found, history.read(store), evidence)
 
 
