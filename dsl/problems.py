@@ -218,13 +218,19 @@ def too_many_subjects(spot: Spot, count: int, limit: int) -> Problem:
 
 def unsupported_word(spot: Spot, word: str) -> Problem:
     """Report a word of a pair that this version does not evaluate."""
-    advice = "use before, after, with same NAME, or without SUBJECT between"
+    advice = "use directly above, directly below or beside"
     return _error("E211", spot, f"this version does not support `{_truncate(word)}`", advice)
 
 
 def duplicate_relation(spot: Spot, relation: str) -> Problem:
     """Report a second relation of the same sort in a pair."""
     return _error("E212", spot, f"a pair can have only one {relation}", "remove one, or join two pairs by `and`")
+
+
+def ordered_keys(spot: Spot, op: str) -> Problem:
+    """Report a comparison of two join keys by their order."""
+    advice = "use with a == b, with a != b, with same NAME or with different NAME"
+    return _error("E214", spot, f"a pair cannot compare by `{op}`", advice)
 
 
 def unordered_without(spot: Spot) -> Problem:

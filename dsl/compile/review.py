@@ -49,7 +49,8 @@ class InMemoryAtomFacts:
         if atom.pairing:
             self.occurrences = self.occurrences or Occurrences()
             variants = atom.variants(span) if atom.pairing is Pairing.EACH else ()
-            self.occurrences.add(span.identity, span.start_ns, hash_variants(variants, [key_hash] * len(atom.keys)))
+            hashes = [key_hash] * (len(atom.keys) + len(atom.links))
+            self.occurrences.add(span.identity, span.start_ns, hash_variants(variants, hashes))
 
 
 def review(paths: Iterable[str | Path], today: date) -> list[Problem]:

@@ -12,7 +12,7 @@ from dsl.check.meaning import Meaning, meaning_of
 from dsl.compile.compile import CompiledRule
 from dsl.explain.phrase import clauses, joined, noun, sentence, whose_phrase
 from dsl.files.triage import KEYS
-from dsl.judge.atoms import AtomSpec, lookup_names
+from dsl.judge.atoms import AtomSpec, key_text, lookup_names
 from dsl.judge.formula import compare
 from dsl.judge.ruleset import Mode, Rule, RuleException
 from dsl.show import printable
@@ -124,16 +124,20 @@ def _exception(exception: RuleException) -> str:
 
 
 def _exported_data(atom_specs: Collection[AtomSpec], identity: Iterable[str]) -> Iterator[str]:
-    compared = {key for spec in atom_specs for key in spec.keys}
+    compared = {key.name for spec in atom_specs for key in spec.keys}
+    links = {link.value for spec in atom_specs for link in spec.links}
     named = {name for spec in atom_specs for name in lookup_names(spec, shown=True)}
     yield "its id, name, service, start and duration"
     yield "if present, the attributes that the rule names: " + ", ".join(sorted(named))
     yield "if present, the identity attributes: " + ", ".join(sorted(identity))
+    if links:
+        yield "a hash of the id of: " + ", ".join(f"the {link}" for link in sorted(links))
     if compared:
         yield "if present, hashes of the values that pairs compare: " + ", ".join(sorted(compared))
 
 
 def _atom(spec: AtomSpec) -> str:
     unless = [f"unless {cond_text(each.where)}" for each in spec.exemptions]
-    keys = [f"with {', '.join(spec.keys)}"] if spec.keys else []
+    keys = [f"with {', '.join(map(key_text, spec.keys))}"] if spec.keys else []
+    keys += [f"linked by {', '.join(link.value for link in spec.links)}"] if spec.links else []
     return " ".join([spec.fingerprint.hex(), spec.text, *keys, *unless])

@@ -59,6 +59,11 @@ class Occurrences(msgspec.Struct, array_like=True, gc=False):
         """Whether all occurrences were kept."""
         return len(self.kept) < MAX_OCCURRENCES
 
+    def get(self, identity: bytes) -> Occurrence | None:
+        """Return the occurrence with an identity, None when it was not kept."""
+        at = bisect_left(self.kept, identity, key=_identity)
+        return self.kept[at] if at < len(self.kept) and self.kept[at].identity == identity else None
+
     def add(self, identity: bytes, start_ns: int | None, keys: Iterable[KeyHashes]) -> None:
         """Add an occurrence with one variant per element of `keys`; without any, only note whether it has a start."""
         self.has_unstarted |= start_ns is None

@@ -29,12 +29,16 @@ class PairExample(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PairLabels:
-    """The texts of a pair: the whole, its two subjects, and the names of its join keys."""
+    """The texts of a pair: the whole, its two subjects, and the names of its join keys on each.
+
+    `partner_keys` lacks those whose values are the same on both.
+    """
 
     text: str
     subject: str
     partner: str
     keys: tuple[str, ...] = ()
+    partner_keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,7 @@ def _spans_request(sent: list[tuple[bytes, Span]]) -> Message:
                             trace_pb2.Span(
                                 trace_id=trace_id,
                                 span_id=span.identity * 8,
+                                parent_span_id=span.parent_id * 8,
                                 name=span.name,
                                 start_time_unix_nano=span.start_ns or 0,
                                 attributes=_pairs(span.attributes),
@@ -111,6 +112,7 @@ def _logs_request(sent: list[tuple[bytes, Span]]) -> Message:
                         log_records=[
                             LogRecord(
                                 trace_id=trace_id,
+                                span_id=span.parent_id * 8,
                                 event_name="" if span.events else span.name,
                                 observed_time_unix_nano=span.start_ns or 0,
                                 severity_number=SeverityNumber.SEVERITY_NUMBER_INFO,

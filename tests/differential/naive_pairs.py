@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from dsl import Span, Value
-from dsl.syntax.nodes import Pair, Partner, Relations, RelationWord, Subject
+from dsl.syntax.nodes import JoinKey, Pair, Partner, Relations, RelationWord, Subject
 from tests.differential.naive_spans import attribute, satisfying
 
 
@@ -23,6 +23,18 @@ class Occurrence:
     subject: Subject
     span: Span
     event: dict[str, Value]
+
+    @property
+    def node(self) -> bytes:
+        """The id by which others name it as their parent; a log record has none."""
+        return b"" if self.span.is_log else self.span.span_id
+
+    @property
+    def parent(self) -> bytes:
+        """The id of its parent; that of a log record is its span."""
+        if self.span.is_log:
+            return self.span.span_id
+        return b"" if self.span.parent_id == self.span.span_id else self.span.parent_id
 
     def values(self, name: str) -> set[str]:
         """What it is compared by under a name."""
@@ -103,34 +115,62 @@ def _fitting(
     at: Occurrence, subject: Subject, partner: Partner, others: Iterable[Span], between: Iterable[Span]
 ) -> Iterator[Occurrence]:
     relations = partner.relations
-    names = [key.left.text for key in relations.keys]
     for other in occurrences(others, partner.subject):
         if partner.subject == subject and other.identity == at.identity:
             continue
-        if relations.order is not None:
-            if at.start_ns is None or other.start_ns is None or at.start_ns == other.start_ns:
-                continue
-            if (other.start_ns < at.start_ns) is not (relations.order == "before"):
-                continue
-        if not _have_in_common(names, at, other):
+        if not _is_timely(relations, at, other) or not _is_placed(relations, at, other):
+            continue
+        if not all(_fits(key, at, other) for key in relations.keys):
             continue
         if not any(
-            _lies_between(each, at, other, names, is_any=without.is_any)
+            _lies_between(each, at, other, relations.keys, is_any=without.is_any)
             for without in relations.without
             for each in occurrences(between, without.subject)
         ):
             yield other
 
 
-def _have_in_common(names: Iterable[str], left: Occurrence, right: Occurrence) -> bool:
-    return all(left.values(name) & right.values(name) for name in names)
+def _is_timely(relations: Relations, at: Occurrence, other: Occurrence) -> bool:
+    """Whether the starts are as the relations want them."""
+    if relations.order is None and relations.within_ns is None:
+        return True
+    if at.start_ns is None or other.start_ns is None:
+        return False
+    later_ns = other.start_ns - at.start_ns
+    is_in_order = {"before": later_ns < 0, "after": later_ns > 0, None: True}[relations.order]
+    return is_in_order and (relations.within_ns is None or abs(later_ns) <= relations.within_ns)
 
 
-def _lies_between(middle: Occurrence, left: Occurrence, right: Occurrence, names: list[str], *, is_any: bool) -> bool:
+def _is_placed(relations: Relations, at: Occurrence, other: Occurrence) -> bool:
+    """Whether the places in the trace are as the relations want them."""
+    match relations.structure:
+        case "directly below":
+            return other.parent != b"" and other.parent == at.node
+        case "directly above":
+            return at.parent != b"" and at.parent == other.node
+        case "beside":
+            return at.parent != b"" and at.parent == other.parent
+        case _:
+            return True
+
+
+def _fits(key: JoinKey, left: Occurrence, right: Occurrence) -> bool:
+    """Whether the values of a key are as it wants them."""
+    mine, other = left.values(key.left.text), right.values((key.right or key.left).text)
+    return bool(mine) and bool(other) and bool(mine & other) is (key.op in {"same", "=="})
+
+
+def _lies_between(
+    middle: Occurrence, left: Occurrence, right: Occurrence, keys: Iterable[JoinKey], *, is_any: bool
+) -> bool:
     if middle.start_ns is None or left.start_ns is None or right.start_ns is None:
         return False
     low, high = sorted([left.start_ns, right.start_ns])
-    return low < middle.start_ns < high and (is_any or _have_in_common(names, left, middle))
+    asked = [] if is_any else [key for key in keys if key.op in {"same", "=="}]
+    return low < middle.start_ns < high and all(
+        left.values(key.left.text) & (middle.values(key.left.text) or middle.values((key.right or key.left).text))
+        for key in asked
+    )
 
 
 def _is_each_served(fits: list[set[bytes]]) -> bool:

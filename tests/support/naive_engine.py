@@ -62,6 +62,7 @@ def _facts(atom: Atom, spans: list[Span]) -> AtomFacts:
     starts = [span.start_ns for span in hits if span.start_ns is not None]
     occurrences = Occurrences()
     for span in hits:
-        occurrences.add(span.span_id, span.start_ns, hash_variants(atom.variants(span), [key_hash] * len(atom.keys)))
+        hashes = [key_hash] * (len(atom.keys) + len(atom.links))
+        occurrences.add(span.span_id, span.start_ns, hash_variants(atom.variants(span), hashes))
     identities = sorted({span.span_id for span in hits})
     return AtomFacts(min(starts, default=None), max(starts, default=None), [], identities, occurrences=occurrences)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from dsl import RuleSet, Span, compile_texts
+from dsl.judge.keys import key_hash
 from dsl.judge.span import Event, Value
 from streams.decode.decoder import Decoded, TraceSpans
 from streams.projection.budget import Budget, project
@@ -237,6 +238,22 @@ def test_what_pairs_compare_travels_as_hashes_of_the_values_as_they_were() -> No
     assert keys[0] == keys[1]
     assert b"u-17" not in encode(Facts(VERSION, "", [_section(facts)]))
     assert b"[masked]" in encode(Facts(VERSION, "", [_section(facts)]))
+
+
+def test_two_names_are_compared_if_one_is_redacted() -> None:
+    """`K == L` has equal hashes for equal values, although only K is redacted; neither value is published as a key."""
+    rules, _ = compile_texts({"t.rules": "// id: r\nwhen { a } never { some a has b with user.id == id }"})
+    redaction = Redaction(treatments("user.id=drop"), b"0123456789abcdef")
+    spans = [
+        Span("a", identity=b"a", attributes={"user.id": "u-17"}),
+        Span("b", identity=b"b", attributes={"id": "u-17"}),
+    ]
+
+    facts = Projector(rules, identity=(), redaction=redaction).facts_of(spans)
+
+    keys = [fact.keys for fact in facts if fact.keys is not None]
+    assert 2 == len(keys)
+    assert (((key_hash("u-17"),),),) != keys[0] == keys[1]
 
 
 def test_facts_say_of_pairs_only_what_they_ask() -> None:
