@@ -31,7 +31,6 @@ from dsl.syntax.nodes import (
 from dsl.syntax.printer import expr_text
 from dsl.syntax.source import SourceText
 
-_UNSUPPORTED = ("above", "below")
 _SORTS = (
     (ORDER_WORDS, "`before` or `after`"),
     (STRUCTURE_WORDS, "`above`, `below` or `beside`"),
@@ -49,11 +48,8 @@ def check_pair(pair: Pair, source: SourceText) -> Iterator[Problem]:
 
 def _relations(relations: Relations, source: SourceText) -> Iterator[Problem]:
     for word in relations.words:
-        spot = source.spot(word.at)
-        if word.text in _UNSUPPORTED:
-            yield problems.unsupported_word(spot, word.text)
         if word.text == WITHIN and not _is_distance(word):
-            yield problems.wrong_operand(spot, WITHIN, "a duration such as 10m")
+            yield problems.wrong_operand(source.spot(word.at), WITHIN, "a duration such as 10m")
     for words, called in _SORTS:
         of_sort = [word for word in relations.words if word.text in words]
         for word in of_sort[1:]:

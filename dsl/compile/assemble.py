@@ -19,12 +19,14 @@ from dsl.compile.columns import (
     Columns,
     barrier_columns,
     between_keys,
+    descent_of,
     different_keys,
     equal_keys,
     pair_columns,
     partner_columns,
 )
-from dsl.judge.atoms import MAX_COUNTED, AtomSpec, Exemption, Pairing
+from dsl.judge.atoms import ANCESTRY, MAX_COUNTED, AtomSpec, Exemption, Pairing
+from dsl.judge.descent import Descent
 from dsl.judge.formula import (
     AllOfTerm,
     AnyOfTerm,
@@ -164,7 +166,16 @@ class Assembly:
             between=between,
             between_keys=between_keys(relations, columns, barrier) if is_compared else (),
             is_same=self._fingerprint(subject) == self._fingerprint(partner.subject),
+            descent=self._descent(relations, self._pair_atom(subject, bound=True, columns=columns), columns, compared),
         )
+
+    def _descent(self, relations: Relations, subject: bytes, columns: Columns, compared: Columns) -> Descent | None:
+        """Return the descent that the relations ask for, and add the atom that it needs."""
+        descent = descent_of(relations, subject, columns, compared)
+        if descent is not None:
+            self.atom_specs.setdefault(ANCESTRY, 0)
+            self.pairings[ANCESTRY.fingerprint] = Pairing.EACH
+        return descent
 
     def _pair_atom(
         self, subject: Subject, *, bound: bool, columns: Columns = NO_COLUMNS, pairing: Pairing = Pairing.EACH

@@ -9,6 +9,9 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import NamedTuple
 
+from dsl.judge.ancestry import LinkColumns
+from dsl.judge.atoms import ANCESTRY
+from dsl.judge.descent import Descent
 from dsl.judge.keys import AtomKey, Link
 from dsl.judge.relation import BarrierKey, KeyPair
 from dsl.syntax.nodes import JoinKey, Pair, Partner, Relations
@@ -36,19 +39,19 @@ _LINKS = MappingProxyType(
 )
 """The links of the subject and of the partner that must be equal."""
 
+_DESCENTS = ("above", "below")
+
 
 def pair_columns(pair: Pair) -> Columns:
     """Return the columns of the subject of a pair."""
     relations = [partner.relations for partner in pair.partners]
     keys = {_subject_key(key) for each in relations for key in each.keys}
-    return _columns(keys, {_LINKS[each.structure][0] for each in relations if each.structure in _LINKS})
+    return _columns(keys, {link for each in relations for link in _links(each, 0)})
 
 
 def partner_columns(partner: Partner) -> Columns:
     """Return the columns of a partner."""
-    relations = partner.relations
-    links = {_LINKS[relations.structure][1]} if relations.structure in _LINKS else set()
-    return _columns({_partner_key(key) for key in relations.keys}, links)
+    return _columns({_partner_key(key) for key in partner.relations.keys}, _links(partner.relations, 1))
 
 
 def barrier_columns(partner: Partner) -> Columns:
@@ -66,6 +69,14 @@ def equal_keys(relations: Relations, subject: Columns, partner: Columns) -> tupl
         of_subject, of_partner = _LINKS[relations.structure]
         equal.append(KeyPair(subject.index(of_subject), partner.index(of_partner)))
     return tuple(dict.fromkeys(equal))
+
+
+def descent_of(relations: Relations, atom: bytes, subject: Columns, partner: Columns) -> Descent | None:
+    """Return the descent that the relations ask for; `atom` is that of the subject."""
+    if relations.structure not in _DESCENTS:
+        return None
+    of_subject, of_partner = (LinkColumns(*map(each.index, ANCESTRY.links)) for each in (subject, partner))
+    return Descent(relations.structure == "above", ANCESTRY.fingerprint, atom, of_subject, of_partner)
 
 
 def different_keys(relations: Relations, subject: Columns, partner: Columns) -> tuple[KeyPair, ...]:
@@ -88,6 +99,13 @@ def between_keys(relations: Relations, subject: Columns, barrier: Columns) -> tu
         for key in _equalities(relations)
     )
     return tuple(dict.fromkeys(keys))
+
+
+def _links(relations: Relations, side: int) -> set[Link]:
+    """Return the links that relations compare on a side: 0 for the subject, 1 for the partner."""
+    if relations.structure in _DESCENTS:
+        return set(ANCESTRY.links)
+    return {_LINKS[relations.structure][side]} if relations.structure in _LINKS else set()
 
 
 def _equalities(relations: Relations) -> list[JoinKey]:

@@ -29,7 +29,7 @@ from dsl.judge.predicate import (
     subject_predicate,
 )
 from dsl.judge.span import NO_ATTRIBUTES, Attributes, Span, Value, events_named
-from dsl.syntax.nodes import Cond, Subject
+from dsl.syntax.nodes import Cond, Exists, Has, Name, Subject
 from dsl.syntax.printer import cond_text, name_text, subject_text
 from dsl.syntax.source import replace_surrogates
 
@@ -265,3 +265,7 @@ def _named_witness(name: str | None, span: Span) -> dict[str, Value]:
 
 def _clean(value: Value) -> Value:
     return replace_surrogates(value) if isinstance(value, str) else value
+
+
+ANCESTRY = AtomSpec(Has(Name(EVERY_SPAN), Exists(Name("span.is_root"))), "UTC", links=tuple(Link))
+"""The atom of all spans, with their parents: what `above` and `below` need to know of a trace."""

@@ -34,11 +34,17 @@ class AtomKey(NamedTuple):
 
 
 class Link(Enum):
-    """A position in the trace, by which pairs compare like by a join key."""
+    """A position in the trace, by which pairs compare like by a join key.
 
-    SPAN = "span"
+    EDGE tells whether a span is a server's or consumer's, at which the traced part of a system may begin.
+    """
+
+    EDGE = "edge"
     PARENT = "parent"
+    SPAN = "span"
 
+
+_EDGE_KINDS = frozenset({"server", "consumer"})
 
 KeyTexts: TypeAlias = tuple[tuple[str, ...] | None, ...]
 """For each key, its values on one occurrence: empty when it is missing, None when they are too many to compare."""
@@ -72,6 +78,8 @@ def link_texts(link: Link, span: Span) -> tuple[str, ...]:
     >>> link_texts(Link.PARENT, Span("", b"1", b"2")), link_texts(Link.PARENT, Span("", b"1", b"1"))
     (('32',), ())
     """
+    if link is Link.EDGE:
+        return (link.value,) if span.kind in _EDGE_KINDS else ()
     if span.is_log:
         linked = span.span_id if link is Link.PARENT else b""
     elif link is Link.PARENT:

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from dsl.judge.facts import Facts
+from dsl.judge.facts import Facts, occurrences_of
 from dsl.judge.matching import unmatched
 from dsl.judge.occurrences import Occurrence
-from dsl.judge.relation import PartnerIndex, Relation, occurrences_of
+from dsl.judge.relation import PartnerIndex, Relation
 
 MAX_EXAMPLES = 5
 

@@ -10,17 +10,21 @@ import math
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from operator import itemgetter
-from typing import NamedTuple, Self, TypeAlias
+from typing import NamedTuple, TypeAlias
 
-from dsl.judge.facts import Facts
+from dsl.judge.descent import Descent, DescentIndex
+from dsl.judge.facts import Facts, occurrences_of
 from dsl.judge.keys import MAX_ELEMENTS, KeyHashes
 from dsl.judge.occurrences import Occurrence, Occurrences, Variant
 
 MAX_TESTED = 1000
 """The limit on the partners that are tested for an occurrence because their values must differ."""
+
+MAX_INDEXED = 1_000_000
+"""The limit on the partners that are indexed by each span that they descend from."""
 
 Combination: TypeAlias = tuple[bytes, ...]
 """One value per key; occurrences match when they have a combination in common."""
@@ -60,7 +64,7 @@ class Relation:
     `partner` is its atom; `order` is whether it starts before or after, and `within_ns` how far away. The values of the
     keys in `equal` must be equal, those in `different` must differ. No occurrence of the atom `between` with the same
     values of `between_keys` may start between the two. `is_same` is true when both subjects are equal: then an
-    occurrence is not its own partner.
+    occurrence is not its own partner. `descent` is None unless one must be above the other.
     """
 
     partner: bytes
@@ -71,6 +75,7 @@ class Relation:
     between: bytes | None
     between_keys: tuple[BarrierKey, ...]
     is_same: bool
+    descent: Descent | None = None
 
     @property
     def asks_start(self) -> bool:
@@ -94,7 +99,8 @@ class PartnerIndex:
     """The possible partners of a relation.
 
     `is_complete`: all possible partners are in the index. `is_certain`: each match is one, because nothing unknown can
-    lie between. `is_single_valued`: each partner has one start and one value per key.
+    lie between. `is_single_valued`: each partner has one start and one value per key. With a descent, the ids of spans
+    are one more key: that of the upper one, which is looked up among the ancestors of the lower one.
     """
 
     relation: Relation
@@ -105,12 +111,21 @@ class PartnerIndex:
     entries: dict[Combination, list[Entry]] = field(default_factory=dict)
     _barriers: dict[Combination, list[int]] = field(default_factory=dict)
     _run_ends: dict[Combination, list[int]] = field(default_factory=dict)
+    _indexed: int = 0
+    _descent: DescentIndex | None = None
+    _unplaced: PartnerIndex | None = None
+    """The partners that may have the descent, where ancestors are not known."""
 
     @classmethod
-    def of(cls, facts: Facts, relation: Relation) -> Self:
-        """Index the partners that a window remembers."""
+    def of(cls, facts: Facts, relation: Relation, of_partners: Occurrences | None = None) -> PartnerIndex:
+        """Index the partners that a window remembers, or some of them."""
         partners = cls(relation)
-        partners._add_partners(occurrences_of(facts, relation.partner))
+        remembered = occurrences_of(facts, relation.partner) if of_partners is None else of_partners
+        if relation.descent is not None and remembered.kept:
+            partners._descent = DescentIndex(facts, relation.descent, remembered)
+            at_any_place = replace(relation, descent=None, is_same=True)
+            partners._unplaced = cls.of(facts, at_any_place, partners._descent.unplaced_partners())
+        partners._add_partners(remembered)
         if relation.between is not None:
             partners._add_barriers(occurrences_of(facts, relation.between))
         return partners
@@ -127,7 +142,7 @@ class PartnerIndex:
     def is_known(self, occurrence: Occurrence) -> bool:
         """Return whether all keys of the occurrence are known, or there are no partners to compare them with."""
         is_known = occurrence.is_complete and all(map(self._is_known_variant, occurrence.variants))
-        return is_known or not self.count
+        return (is_known and not self._may_descend(occurrence)) or not self.count
 
     def matches(self, occurrence: Occurrence) -> Iterator[bytes]:
         """Yield the identities of the partners of an occurrence, some more than once."""
@@ -144,7 +159,17 @@ class PartnerIndex:
 
     def combinations(self, variant: Variant) -> Sequence[Combination] | None:
         """Return the combinations of key values of a variant of the subject; None when they are too many."""
-        return _combinations([variant.keys[key.subject] for key in self.relation.equal])
+        combinations = _combinations([variant.keys[key.subject] for key in self.relation.equal])
+        if self._descent is None or not combinations:
+            return combinations
+        return _with_ids(combinations, self._descent.ids_of_subject(variant))
+
+    def _may_descend(self, occurrence: Occurrence) -> bool:
+        """Return whether an ancestor that is not known could make a partner match."""
+        if self._descent is None or self._unplaced is None:
+            return False
+        unplaced = self._descent.unplaced_subject(occurrence)
+        return bool(unplaced.variants) and self._unplaced.has_match(unplaced) is not False
 
     def _is_known_variant(self, variant: Variant) -> bool:
         if (combinations := self.combinations(variant)) is None:
@@ -195,12 +220,27 @@ class PartnerIndex:
                     continue
                 self.is_complete &= combinations is not None and (None not in different or not combinations)
                 self.is_single_valued &= combinations is not None and len(combinations) <= 1
+                combinations = self._partner_combinations(variant, combinations)
                 known = tuple(values for values in different if values is not None)
                 start_ns = variant.start_ns if self.relation.asks_start else 0
                 if start_ns is not None and len(known) == len(different):
                     for combination in combinations or ():
                         by_combination[combination].append(Entry(start_ns, occurrence.identity, known))
         self.entries = {combination: sorted(entries) for combination, entries in by_combination.items()}
+
+    def _partner_combinations(
+        self, variant: Variant, combinations: Sequence[Combination] | None
+    ) -> Sequence[Combination] | None:
+        """Return the combinations with the ids that the descent compares."""
+        if self._descent is None or not combinations:
+            return combinations
+        self.is_single_valued = False
+        ids = self._descent.ids_of_partner(variant)
+        self._indexed += len(ids) * len(combinations)
+        if self._indexed > MAX_INDEXED:
+            self.is_complete = False
+            return ()
+        return _with_ids(combinations, ids)
 
     def _add_barriers(self, between: Occurrences) -> None:
         by_combination: defaultdict[Combination, set[int]] = defaultdict(set)
@@ -230,10 +270,8 @@ class PartnerIndex:
         return Interval(low, high)
 
 
-def occurrences_of(facts: Facts, atom: bytes) -> Occurrences:
-    """Return the remembered occurrences of an atom; none when it was not hit."""
-    remembered = facts.get(atom)
-    return (remembered.occurrences if remembered else None) or Occurrences()
+def _with_ids(combinations: Sequence[Combination], ids: Sequence[bytes]) -> list[Combination]:
+    return [(*combination, own_id) for combination in combinations for own_id in ids]
 
 
 def _is_apart(left: Sequence[bytes], right: Sequence[bytes]) -> bool:

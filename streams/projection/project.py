@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from dsl import Atom, Interest, RuleSet, Span
-from dsl.judge.atoms import Pairing
+from dsl.judge.atoms import ANCESTRY, Pairing
 from dsl.judge.keys import hash_variants, key_hash
 from dsl.judge.occurrences import smallest
 from dsl.judge.span import Attributes, Value
@@ -87,6 +87,9 @@ class Projector:
                 continue
             of_span = shown.of_span(span) if self.shows else None
             for atom in hits:
+                if atom.fingerprint == ANCESTRY.fingerprint:
+                    yield Fact(atom.fingerprint, span.span_id, None, NOTHING_SHOWN, self._keys(atom, span))
+                    continue
                 witness = NOTHING_SHOWN if of_span is None else shown.witness(atom, span, of_span)
                 keys = self._keys(atom, span) if atom.pairing else None
                 yield Fact(atom.fingerprint, span.identity or span.span_id, span.start_ns, witness, keys)

@@ -71,7 +71,10 @@ class Sides:
 
 
 def truth(pair: Pair, sides: Sides, *, is_whole: bool) -> bool | None:
-    """Whether the pair is true; None when what is missing of the trace could change that."""
+    """Whether the pair is true; None when what is missing of the trace could change that.
+
+    What may lie between is looked for in all spans of the trace.
+    """
     is_seen = _is_true(pair, sides)
     asks_between = any(each.relations.without for each in (pair.that, pair.partner) if each)
     if is_whole or (pair.quantifier == "some" and is_seen and not asks_between):
@@ -79,24 +82,46 @@ def truth(pair: Pair, sides: Sides, *, is_whole: bool) -> bool | None:
     return None
 
 
-def _is_true(pair: Pair, sides: Sides) -> bool:
+def _is_true(pair: Pair, sides: Sides) -> bool | None:
     order, other = pair.partner.relations.order, pair.partner.subject
     found = occurrences(sides.subject, pair.subject)
     if order and other != pair.subject and pair.that is None and pair.partner == _only(other, order):
         return _is_true_of_bounds(pair.quantifier, order, found, occurrences(sides.other, other))
+    kept: dict[bytes, bool] = {at.identity: True for at in found}
     if pair.that is not None:
-        kept = {
-            at.identity for at in found if list(_fitting(at, pair.subject, pair.that, sides.subject, sides.between))
-        }
+        fits, open_ends = _served(found, pair.subject, pair.that, sides.subject, sides.between)
+        kept = {each: bool(fits[each]) for each in fits if fits[each] or each in open_ends}
         found = [at for at in found if at.identity in kept]
-    fits: dict[bytes, set[bytes]] = {}
-    for at in found:
-        fits.setdefault(at.identity, set()).update(
-            each.identity for each in _fitting(at, pair.subject, pair.partner, sides.other, sides.between)
-        )
+    fits, open_ends = _served(found, pair.subject, pair.partner, sides.other, sides.between)
     if pair.quantifier == "some":
-        return any(fits.values())
-    return _is_each_served(list(fits.values())) if pair.partner.is_own else all(fits.values())
+        truths = {
+            True if fits[each] and kept[each] else None if fits[each] or each in open_ends else False for each in fits
+        }
+        return True if True in truths else None if None in truths else False
+    if pair.partner.is_own:
+        is_known = not open_ends and all(kept.values())
+        return True if _is_each_served(list(fits.values())) else False if is_known else None
+    lacking = [each for each in fits if not fits[each]]
+    if any(kept[each] and each not in open_ends for each in lacking):
+        return False
+    return None if lacking else True
+
+
+def _served(
+    found: Iterable[Occurrence], subject: Subject, partner: Partner, others: Sequence[Span], trace: Sequence[Span]
+) -> tuple[dict[bytes, set[bytes]], set[bytes]]:
+    """What fits each, and those that something may fit whose place is not known."""
+    fits: dict[bytes, set[bytes]] = {}
+    open_ends: set[bytes] = set()
+    for at in found:
+        fits.setdefault(at.identity, set())
+        for other in _fitting(at, subject, partner, others, trace):
+            is_placed, is_known = _is_placed(partner.relations, at, other, trace)
+            if is_placed:
+                fits[at.identity].add(other.identity)
+            if not is_known and at.identity != other.identity:
+                open_ends.add(at.identity)
+    return fits, open_ends
 
 
 def _only(other: Subject, order: str) -> Partner:
@@ -118,7 +143,7 @@ def _fitting(
     for other in occurrences(others, partner.subject):
         if partner.subject == subject and other.identity == at.identity:
             continue
-        if not _is_timely(relations, at, other) or not _is_placed(relations, at, other):
+        if not _is_timely(relations, at, other):
             continue
         if not all(_fits(key, at, other) for key in relations.keys):
             continue
@@ -141,17 +166,50 @@ def _is_timely(relations: Relations, at: Occurrence, other: Occurrence) -> bool:
     return is_in_order and (relations.within_ns is None or abs(later_ns) <= relations.within_ns)
 
 
-def _is_placed(relations: Relations, at: Occurrence, other: Occurrence) -> bool:
-    """Whether the places in the trace are as the relations want them."""
+def _is_placed(relations: Relations, at: Occurrence, other: Occurrence, trace: Sequence[Span]) -> tuple[bool, bool]:
+    """Whether the places in the trace are as the relations want them, and whether no missing span can change that."""
     match relations.structure:
         case "directly below":
-            return other.parent != b"" and other.parent == at.node
+            return other.parent != b"" and other.parent == at.node, True
         case "directly above":
-            return at.parent != b"" and at.parent == other.node
+            return at.parent != b"" and at.parent == other.node, True
         case "beside":
-            return at.parent != b"" and at.parent == other.parent
+            return at.parent != b"" and at.parent == other.parent, True
+        case "above":
+            return _descends(at, other, trace)
+        case "below":
+            found, is_known = _descends(other, at, trace)
+            return found, is_known or at.node == b""
         case _:
-            return True
+            return True, True
+
+
+def _descends(lower: Occurrence, upper: Occurrence, trace: Sequence[Span]) -> tuple[bool, bool]:
+    """Whether one is among the ancestors of the other, and whether these are all known."""
+    parents: dict[bytes, set[tuple[bytes, bool]]] = {}
+    for span in trace:
+        if span.span_id and not span.is_log:
+            of_span = parents.setdefault(span.span_id, set())
+            if span.parent_id not in (b"", span.span_id):
+                of_span.add((span.parent_id, span.kind in {"server", "consumer"}))
+    steps = {(lower.parent, lower.span.kind in {"server", "consumer"})} if lower.parent else set()
+    reached: set[tuple[bytes, bool]] = set()
+    while steps - reached:
+        reached |= steps
+        steps = {step for parent, _ in reached for step in parents.get(parent, ())}
+    ids = {parent for parent, _ in reached}
+    is_known = all(parent in parents or is_edge for parent, is_edge in reached)
+    is_known &= not any(_is_in_circle(each, parents) for each in ids)
+    return upper.node in ids - {lower.node, b""}, is_known
+
+
+def _is_in_circle(span_id: bytes, parents: dict[bytes, set[tuple[bytes, bool]]]) -> bool:
+    above: set[bytes] = set()
+    steps = {parent for parent, _ in parents.get(span_id, ())}
+    while steps - above:
+        above |= steps
+        steps = {parent for each in above for parent, _ in parents.get(each, ())}
+    return span_id in above
 
 
 def _fits(key: JoinKey, left: Occurrence, right: Occurrence) -> bool:

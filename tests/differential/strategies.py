@@ -55,7 +55,7 @@ _keys = st.lists(
     | st.builds(nodes.JoinKey, st.sampled_from(["==", "!="]), _names, _names),
     max_size=2,
 ).map(tuple)
-_structures = st.sampled_from(["directly above", "directly below", "beside"]).map(nodes.RelationWord)
+_structures = st.sampled_from(["above", "below", "directly above", "directly below", "beside"]).map(nodes.RelationWord)
 _within = st.builds(nodes.RelationWord, st.just("within"), st.sampled_from([0, 1, 2, 10**9]).map(nodes.Duration))
 _words = st.tuples(_orders) | st.tuples(_orders, _within) | st.tuples(_orders, _structures)
 _unordered = st.just(()) | st.tuples(_structures) | st.tuples(_within)
@@ -107,6 +107,7 @@ spans = st.builds(
     events=st.lists(st.builds(Event, st.sampled_from(["a", "b"]), _few_attributes), max_size=2).map(tuple),
     resource=_few_attributes,
     scope=_few_attributes,
-    parent_id=st.sampled_from([b"", b"1", b"2"]),
+    parent_id=st.sampled_from([b"", b"1", b"2", b"4"]),
+    kind=st.sampled_from([None, "server"]),
     identity=st.sampled_from([b"1", b"2", b"3"]),
 ).map(_identified)

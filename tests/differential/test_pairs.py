@@ -29,7 +29,7 @@ _keys = st.lists(
     | st.builds(nodes.JoinKey, st.sampled_from(["==", "!="]), _key_names, _key_names),
     max_size=2,
 ).map(tuple)
-_structures = st.sampled_from(["directly above", "directly below", "beside"]).map(nodes.RelationWord)
+_structures = st.sampled_from(["above", "below", "directly above", "directly below", "beside"]).map(nodes.RelationWord)
 _durations = st.integers(0, 3).map(nodes.Duration)
 _within = st.builds(nodes.RelationWord, st.just("within"), _durations)
 _sometimes = st.just(()) | st.just(()) | st.tuples(_within) | st.tuples(_structures) | st.tuples(_structures, _within)
@@ -66,8 +66,9 @@ _spans = st.builds(
     attributes=_attributes,
     events=st.lists(st.builds(Event, st.sampled_from(["a", "b"]), _attributes), max_size=1).map(tuple),
     span_id=st.integers(1, 7).map(lambda number: bytes([number])),
-    parent_id=st.integers(0, 7).map(lambda number: bytes([number][: number > 0])),
+    parent_id=st.integers(0, 8).map(lambda number: bytes([number][: number > 0])),
     is_log=st.sampled_from([False, False, False, True]),
+    kind=st.sampled_from([None, None, "server", "consumer", "client"]),
     identity=st.integers(1, 7).map(lambda number: bytes([number])),
 )
 _REDACTED = Redaction({"x": Treatment.HASH, "b.y": Treatment.MASK}, b"0123456789abcdef")

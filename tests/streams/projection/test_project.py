@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from dsl import RuleSet, Span, compile_texts
+from dsl.judge.atoms import ANCESTRY
 from dsl.judge.keys import key_hash
 from dsl.judge.span import Event, Value
 from streams.decode.decoder import Decoded, TraceSpans
 from streams.projection.budget import Budget, project
-from streams.projection.project import TRUNCATION_MARK, VALUE_BYTES, Projector, scalar
+from streams.projection.project import NOTHING_SHOWN, TRUNCATION_MARK, VALUE_BYTES, Projector, scalar
 from streams.projection.redact import Redaction, treatments
 from tests.support.builders import TRACE, trace_id
 from tests.support.growth import LINEAR, growth
@@ -269,6 +270,21 @@ def test_facts_say_of_pairs_only_what_they_ask() -> None:
         rules, _ = compile_texts({"t.rules": f"// id: r\n{text}"})
 
         assert expected == [fact.keys for fact in Projector(rules).facts_of(spans)]
+
+
+def test_facts_have_parents_only_if_a_pair_asks_for_ancestors() -> None:
+    """Of all spans only ids and parents travel, and of log records nothing."""
+    spans = [
+        Span("x", span_id=b"1", parent_id=b"2", identity=b"1", start_ns=5, kind="server"),
+        Span("x", span_id=b"1", identity=b"log", is_log=True),
+    ]
+    hashes = ((key_hash("edge"),), (key_hash("32"),), (key_hash("31"),))
+    texts = {"directly above": [], "above": [Fact(ANCESTRY.fingerprint, b"1", None, NOTHING_SHOWN, (hashes,))]}
+
+    for word, expected in texts.items():
+        rules, _ = compile_texts({"t.rules": f"// id: r\nwhen {{ a }} always {{ each a has b {word} }}"})
+
+        assert expected == Projector(rules).facts_of(spans)
 
 
 def _section(facts: list[Fact]) -> Section:
