@@ -6,6 +6,7 @@ for each relation the columns that must be equal or differ.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -23,14 +24,14 @@ class Columns(NamedTuple):
     keys: tuple[AtomKey, ...] = ()
     links: tuple[Link, ...] = ()
 
-    def index(self, column: AtomKey | Link) -> int:
+    def place(self, column: AtomKey | Link) -> int:
         """Return the index of a column."""
         return (*self.keys, *self.links).index(column)
 
 
 NO_COLUMNS = Columns()
 
-_LINKS = MappingProxyType(
+_LINKS: Mapping[str | None, tuple[Link, Link]] = MappingProxyType(
     {
         "directly above": (Link.PARENT, Link.SPAN),
         "directly below": (Link.SPAN, Link.PARENT),
@@ -63,11 +64,11 @@ def barrier_columns(partner: Partner) -> Columns:
 def equal_keys(relations: Relations, subject: Columns, partner: Columns) -> tuple[KeyPair, ...]:
     """Return the columns of subject and partner that must be equal."""
     equal = [
-        KeyPair(subject.index(_subject_key(key)), partner.index(_partner_key(key))) for key in _equalities(relations)
+        KeyPair(subject.place(_subject_key(key)), partner.place(_partner_key(key))) for key in _equalities(relations)
     ]
     if relations.structure in _LINKS:
         of_subject, of_partner = _LINKS[relations.structure]
-        equal.append(KeyPair(subject.index(of_subject), partner.index(of_partner)))
+        equal.append(KeyPair(subject.place(of_subject), partner.place(of_partner)))
     return tuple(dict.fromkeys(equal))
 
 
@@ -75,14 +76,14 @@ def descent_of(relations: Relations, atom: bytes, subject: Columns, partner: Col
     """Return the descent that the relations ask for; `atom` is that of the subject."""
     if relations.structure not in _DESCENTS:
         return None
-    of_subject, of_partner = (LinkColumns(*map(each.index, ANCESTRY.links)) for each in (subject, partner))
+    of_subject, of_partner = (LinkColumns(*map(each.place, ANCESTRY.links)) for each in (subject, partner))
     return Descent(relations.structure == "above", ANCESTRY.fingerprint, atom, of_subject, of_partner)
 
 
 def different_keys(relations: Relations, subject: Columns, partner: Columns) -> tuple[KeyPair, ...]:
     """Return the columns of subject and partner that must differ."""
     different = (key for key in relations.keys if not key.is_equality)
-    pairs = (KeyPair(subject.index(_subject_key(key)), partner.index(_partner_key(key))) for key in different)
+    pairs = (KeyPair(subject.place(_subject_key(key)), partner.place(_partner_key(key))) for key in different)
     return tuple(dict.fromkeys(pairs))
 
 
@@ -93,8 +94,8 @@ def between_keys(relations: Relations, subject: Columns, barrier: Columns) -> tu
     """
     keys = (
         BarrierKey(
-            subject.index(_subject_key(key)),
-            tuple(dict.fromkeys(barrier.index(of_side(key)) for of_side in (_subject_key, _partner_key))),
+            subject.place(_subject_key(key)),
+            tuple(dict.fromkeys(barrier.place(of_side(key)) for of_side in (_subject_key, _partner_key))),
         )
         for key in _equalities(relations)
     )

@@ -213,7 +213,11 @@ def _partner(partner: Partner) -> str:
     relations = partner.relations
     phrase = [f"that starts {relations.order} it"] if relations.order else []
     phrase += [_STRUCTURES[relations.structure]] if relations.structure else []
-    phrase += [f"at most {operand_text(word.duration)} away" for word in relations.words if word.duration is not None]
+    phrase += [
+        f"with a start at most {operand_text(word.duration)} away"
+        for word in relations.words
+        if word.duration is not None
+    ]
     phrase += map(_join_key, relations.keys)
     phrase += [f"with no {noun(each.subject)} between them{_of(each, relations)}" for each in relations.without]
     return " ".join([noun(partner.subject), *phrase])

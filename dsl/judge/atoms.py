@@ -15,6 +15,8 @@ from itertools import islice
 from typing import TypeAlias
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from dsl.judge.builtin import BUILTINS, TIME_PREFIX, builtin_of, lookup_keys, zone_of
 from dsl.judge.keys import AtomKey, KeyTexts, Link, canonical_texts, link_texts
 from dsl.judge.predicate import (
@@ -151,7 +153,7 @@ def compile_atom(spec: AtomSpec, counted: int, pairing: Pairing = Pairing.NOTHIN
         attributes=frozenset(lookup_names(spec)),
         holds=predicate,
         _witness=_witness(subject, where, _looked_up(spec.keys), zone),
-        _variants=_variants(subject.name, where, spec, zone),
+        _variants=_variants(subject, where, spec, zone),
     )
 
 
@@ -220,17 +222,31 @@ def _names(subject: SubjectParts) -> frozenset[str] | None:
     return frozenset(carried if subject.name is None else [subject.name, *carried])
 
 
-def _variants(name: str | None, where: Where | None, spec: AtomSpec, zone: ZoneInfo) -> _Variants:
+def _variants(subject: SubjectParts, where: Where | None, spec: AtomSpec, zone: ZoneInfo) -> _Variants:
     if not spec.keys and not spec.links:
         return lambda _: ((),)
+    name = subject.name
     finds = [attribute_lookup(lookup_keys(key.name, name), zone) for key in spec.keys]
+    links = _links(subject_predicate(subject, zone), name, spec.links)
 
     def variants(span: Span) -> tuple[KeyTexts, ...]:
         events = [event for event in _events(span, name) if where is None or where(span, event)]
-        links = tuple(link_texts(link, span) for link in spec.links)
-        return tuple(
-            dict.fromkeys((*(canonical_texts(find(span, event)) for find in finds), *links) for event in events)
-        )
+        keys = [tuple(canonical_texts(find(span, event)) for find in finds) for event in events]
+        return tuple(dict.fromkeys((*of_event, *of_span) for of_event in keys for of_span in links(span)))
+
+    return variants
+
+
+def _links(is_about: Predicate, name: str | None, links: tuple[Link, ...]) -> _Variants:
+    """Return the links of a span: those of its events of a name, and its own if it is about the name without them."""
+    if not links:
+        return lambda _: ((),)
+
+    def variants(span: Span) -> tuple[KeyTexts, ...]:
+        has_event = bool(span.events and events_named(span, name))
+        is_itself = not has_event or is_about(msgspec.structs.replace(span, events=()))
+        sides = [True] * has_event + [False] * is_itself
+        return tuple(tuple(link_texts(link, span, is_event=each) for link in links) for each in sides)
 
     return variants
 

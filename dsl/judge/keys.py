@@ -72,15 +72,16 @@ def hash_variants(variants: Iterable[KeyTexts], hashes: Iterable[HashFunction | 
     )
 
 
-def link_texts(link: Link, span: Span) -> tuple[str, ...]:
-    """Return the id of a span or of its parent; a log record is a child of its span, and parent of nothing.
+def link_texts(link: Link, span: Span, *, is_event: bool = False) -> tuple[str, ...]:
+    """Return the id of a span or of its parent; an event or log record is a child of its span, and parent of nothing.
 
     >>> link_texts(Link.PARENT, Span("", b"1", b"2")), link_texts(Link.PARENT, Span("", b"1", b"1"))
     (('32',), ())
     """
+    is_child = is_event or span.is_log
     if link is Link.EDGE:
-        return (link.value,) if span.kind in _EDGE_KINDS else ()
-    if span.is_log:
+        return (link.value,) if span.kind in _EDGE_KINDS and not is_child else ()
+    if is_child:
         linked = span.span_id if link is Link.PARENT else b""
     elif link is Link.PARENT:
         linked = b"" if span.parent_id == span.span_id else span.parent_id

@@ -220,18 +220,15 @@ class PartnerIndex:
                     continue
                 self.is_complete &= combinations is not None and (None not in different or not combinations)
                 self.is_single_valued &= combinations is not None and len(combinations) <= 1
-                combinations = self._partner_combinations(variant, combinations)
                 known = tuple(values for values in different if values is not None)
                 start_ns = variant.start_ns if self.relation.asks_start else 0
                 if start_ns is not None and len(known) == len(different):
-                    for combination in combinations or ():
+                    for combination in self._placed(variant, combinations or ()):
                         by_combination[combination].append(Entry(start_ns, occurrence.identity, known))
         self.entries = {combination: sorted(entries) for combination, entries in by_combination.items()}
 
-    def _partner_combinations(
-        self, variant: Variant, combinations: Sequence[Combination] | None
-    ) -> Sequence[Combination] | None:
-        """Return the combinations with the ids that the descent compares."""
+    def _placed(self, variant: Variant, combinations: Sequence[Combination]) -> Sequence[Combination]:
+        """Return the combinations of a variant of a partner with the ids that the descent compares."""
         if self._descent is None or not combinations:
             return combinations
         self.is_single_valued = False
@@ -274,8 +271,8 @@ def _with_ids(combinations: Sequence[Combination], ids: Sequence[bytes]) -> list
     return [(*combination, own_id) for combination in combinations for own_id in ids]
 
 
-def _is_apart(left: Sequence[bytes], right: Sequence[bytes]) -> bool:
-    return left != right and set(left).isdisjoint(right)
+def _is_apart(left: Sequence[bytes] | None, right: Sequence[bytes]) -> bool:
+    return left is not None and left != right and set(left).isdisjoint(right)
 
 
 def _first(keys: KeyHashes, indices: Sequence[int]) -> tuple[bytes, ...] | None:

@@ -50,6 +50,9 @@ _SCALARS: dict[type, str] = {
 }
 
 
+_KINDS = {None: trace_pb2.Span.SPAN_KIND_UNSPECIFIED, "server": trace_pb2.Span.SPAN_KIND_SERVER}
+
+
 def _any_value(value: Value) -> Message:
     """A value as OTLP has it."""
     match value:
@@ -84,7 +87,7 @@ def _spans_request(sent: list[tuple[bytes, Span]]) -> Message:
                                 trace_id=trace_id,
                                 span_id=span.identity * 8,
                                 parent_span_id=span.parent_id * 8,
-                                kind=trace_pb2.Span.SPAN_KIND_SERVER if span.kind else 0,
+                                kind=_KINDS[span.kind],
                                 name=span.name,
                                 start_time_unix_nano=span.start_ns or 0,
                                 attributes=_pairs(span.attributes),

@@ -9,9 +9,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
+from msgspec.structs import replace
+
 from dsl import Span, Value
 from dsl.syntax.nodes import JoinKey, Pair, Partner, Relations, RelationWord, Subject
-from tests.differential.naive_spans import attribute, satisfying
+from tests.differential.naive_spans import attribute, has_event, is_about, satisfying
 
 
 @dataclass(frozen=True)
@@ -23,16 +25,17 @@ class Occurrence:
     subject: Subject
     span: Span
     event: dict[str, Value]
+    is_event: bool
 
     @property
     def node(self) -> bytes:
-        """The id by which others name it as their parent; a log record has none."""
-        return b"" if self.span.is_log else self.span.span_id
+        """The id by which others name it as their parent; an event or log record has none."""
+        return b"" if self.is_event or self.span.is_log else self.span.span_id
 
     @property
     def parent(self) -> bytes:
-        """The id of its parent; that of a log record is its span."""
-        if self.span.is_log:
+        """The id of its parent; that of an event or log record is its span."""
+        if self.is_event or self.span.is_log:
             return self.span.span_id
         return b"" if self.span.parent_id == self.span.span_id else self.span.parent_id
 
@@ -55,10 +58,18 @@ def canonical(value: Value) -> str | None:
 def occurrences(spans: Iterable[Span], subject: Subject) -> list[Occurrence]:
     """The occurrences of a subject in spans that satisfy it."""
     return [
-        Occurrence(span.identity, span.start_ns, subject, span, dict(event))
+        Occurrence(span.identity, span.start_ns, subject, span, dict(event), is_event)
         for span in spans
         for event in satisfying(span, subject)
+        for is_event in _sides(span, subject)
     ]
+
+
+def _sides(span: Span, subject: Subject) -> list[bool]:
+    """Whether a span satisfies the subject by an event, by itself, or both."""
+    if not has_event(span, subject):
+        return [False]
+    return [True, False] if is_about(replace(span, events=()), subject) else [True]
 
 
 @dataclass(frozen=True)
@@ -192,7 +203,8 @@ def _descends(lower: Occurrence, upper: Occurrence, trace: Sequence[Span]) -> tu
             of_span = parents.setdefault(span.span_id, set())
             if span.parent_id not in (b"", span.span_id):
                 of_span.add((span.parent_id, span.kind in {"server", "consumer"}))
-    steps = {(lower.parent, lower.span.kind in {"server", "consumer"})} if lower.parent else set()
+    is_at_edge = not lower.is_event and lower.span.kind in {"server", "consumer"}
+    steps = {(lower.parent, is_at_edge)} if lower.parent else set()
     reached: set[tuple[bytes, bool]] = set()
     while steps - reached:
         reached |= steps
