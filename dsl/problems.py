@@ -248,15 +248,15 @@ def too_many_subjects(spot: Spot, count: int, limit: int) -> Problem:
     return _error("E210", spot, f"the rule has {count} subjects; the limit is {limit}", "split the rule")
 
 
-def unsupported_word(spot: Spot, word: str) -> Problem:
-    """Report a word of a pair that this version does not evaluate."""
-    advice = "use before, after, with same NAME, or without SUBJECT between"
-    return _error("E211", spot, f"this version does not support `{_truncate(word)}`", advice)
-
-
 def duplicate_relation(spot: Spot, relation: str) -> Problem:
     """Report a second relation of the same sort in a pair."""
     return _error("E212", spot, f"a pair can have only one {relation}", "remove one, or join two pairs by `and`")
+
+
+def ordered_keys(spot: Spot, op: str) -> Problem:
+    """Report a comparison of two join keys by their order."""
+    advice = "use with a == b, with a != b, with same NAME or with different NAME"
+    return _error("E214", spot, f"a pair cannot compare by `{op}`", advice)
 
 
 def unordered_without(spot: Spot) -> Problem:
@@ -497,6 +497,14 @@ def about_every_trace(spot: Spot) -> Problem:
     """Warn of a rule that applies to traces without any hit."""
     advice = "it opens a window for every trace; name what the rule is about to avoid that"
     return _warning("W408", spot, "this rule is about every trace", advice)
+
+
+def needs_all_parents(spot: Spot) -> Problem:
+    """Warn of a rule that needs the parents of all spans."""
+    advice = (
+        "it opens a window for every trace and keeps each span's parent; `directly above` and `directly below` do not"
+    )
+    return _warning("W408", spot, "this rule needs the parents of all spans of every trace", advice)
 
 
 def null_comparison(spot: Spot, name: str, op: str) -> Problem:

@@ -105,8 +105,11 @@ def _join_key_names(expr: Expr, source: SourceText) -> Iterator[Problem]:
         case Not(item):
             yield from _join_key_names(item, source)
         case Pair(quantifier=_, subject=subject):
-            for key in expr.keys:
-                yield from _name(key.left, split_subject(subject).name, source)
+            for partner in expr.partners:
+                for key in partner.relations.keys:
+                    yield from _name(key.left, split_subject(subject).name, source)
+                    if key.right is not None:
+                        yield from _name(key.right, split_subject(partner.subject).name, source)
 
 
 def lint_cond(cond: Cond, subject: str | None, source: SourceText) -> Iterator[Problem]:

@@ -1,6 +1,6 @@
 """Checks pairs, and orders that should be pairs.
 
-In: nodes and the text that they were parsed from. Out: errors for pairs that this version cannot judge, and warnings
+In: nodes and the text that they were parsed from. Out: errors for pairs that cannot be judged, and warnings
 for `before` and `after` where they compare too little.
 """
 
@@ -11,35 +11,60 @@ from itertools import chain
 
 from dsl import problems
 from dsl.problems import Problem
-from dsl.syntax.nodes import AllOf, AnyOf, Expr, Not, Order, Pair, Partner, Relations, RelationWord, RuleBody, When
+from dsl.syntax.nodes import (
+    ORDER_WORDS,
+    STRUCTURE_WORDS,
+    WITHIN,
+    AllOf,
+    AnyOf,
+    Duration,
+    Expr,
+    Not,
+    Order,
+    Pair,
+    Partner,
+    Relations,
+    RelationWord,
+    RuleBody,
+    When,
+)
 from dsl.syntax.printer import expr_text
 from dsl.syntax.source import SourceText
 
-_SUPPORTED = ("before", "after")
+_SORTS = (
+    (ORDER_WORDS, "`before` or `after`"),
+    (STRUCTURE_WORDS, "`above`, `below` or `beside`"),
+    ((WITHIN,), "`within`"),
+)
+"""The relations of which a pair has at most one each, and what they are called."""
 _OPPOSITE = {"before": "after", "after": "before"}
 
 
 def check_pair(pair: Pair, source: SourceText) -> Iterator[Problem]:
     """Yield every error in the relations of a pair."""
-    for partner in (pair.that, pair.partner):
-        if partner is not None:
-            yield from _relations(partner.relations, source)
+    for partner in pair.partners:
+        yield from _relations(partner.relations, source)
 
 
 def _relations(relations: Relations, source: SourceText) -> Iterator[Problem]:
-    words = [word for word in relations.words if word.text in _SUPPORTED]
     for word in relations.words:
-        if word.text not in _SUPPORTED:
-            yield problems.unsupported_word(source.spot(word.at), word.text)
+        if word.text == WITHIN and not _is_distance(word):
+            yield problems.wrong_operand(source.spot(word.at), WITHIN, "a duration such as 10m")
+    for words, called in _SORTS:
+        of_sort = [word for word in relations.words if word.text in words]
+        for word in of_sort[1:]:
+            yield problems.duplicate_relation(source.spot(word.at), called)
     for key in relations.keys:
-        if key.op != "same":
-            yield problems.unsupported_word(source.spot(key.at), key.op)
-    for word in words[1:]:
-        yield problems.duplicate_relation(source.spot(word.at), "`before` or `after`")
+        if key.op not in {"same", "different", "==", "!="}:
+            yield problems.ordered_keys(source.spot(key.at), key.op)
     for without in relations.without[1:]:
         yield problems.duplicate_relation(source.spot(without.at), "`without`")
     if relations.without and relations.order is None:
         yield problems.unordered_without(source.spot(relations.without[0].at))
+
+
+def _is_distance(word: RelationWord) -> bool:
+    return isinstance(word.duration, Duration) and word.duration.value_ns >= 0
 
 
 def lint_order(body: RuleBody, source: SourceText) -> Iterator[Problem]:

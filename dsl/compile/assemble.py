@@ -10,11 +10,23 @@ also when the condition of `when` names it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from dsl.check.meaning import Meaning, meaning_of
-from dsl.judge.atoms import MAX_COUNTED, AtomSpec, Exemption, Pairing
+from dsl.compile.columns import (
+    NO_COLUMNS,
+    Columns,
+    barrier_columns,
+    between_keys,
+    descent_of,
+    different_keys,
+    equal_keys,
+    pair_columns,
+    partner_columns,
+)
+from dsl.judge.atoms import ANCESTRY, MAX_COUNTED, AtomSpec, Exemption, Pairing
+from dsl.judge.descent import Descent
 from dsl.judge.formula import (
     AllOfTerm,
     AnyOfTerm,
@@ -39,7 +51,6 @@ from dsl.syntax.nodes import (
     Expr,
     Has,
     HasAttribute,
-    JoinKey,
     Name,
     Not,
     Number,
@@ -140,10 +151,10 @@ class Assembly:
             return PairBoundsTerm(
                 labels=_pair_labels(pair), quantifier=pair.quantifier, subject=subject, order=order, partner=partner
             )
-        keys = _names(pair.keys)
-        subject = self._pair_atom(pair.subject, bound=True, keys=keys)
-        that = None if pair.that is None else self._relation(pair.subject, pair.that, keys, bound=True)
-        relation = self._relation(pair.subject, pair.partner, keys, bound=bound)
+        columns = pair_columns(pair)
+        subject = self._pair_atom(pair.subject, bound=True, columns=columns)
+        that = None if pair.that is None else self._relation(pair.subject, pair.that, columns, bound=True)
+        relation = self._relation(pair.subject, pair.partner, columns, bound=bound)
         return PairTerm(
             labels=_pair_labels(pair),
             quantifier=pair.quantifier,
@@ -153,27 +164,39 @@ class Assembly:
             is_own=pair.partner.is_own,
         )
 
-    def _relation(self, subject: Subject, partner: Partner, keys: tuple[str, ...], *, bound: bool) -> Relation:
-        """Return the relation of a partner to a subject whose atom has these keys."""
-        relations, compared = partner.relations, _names(partner.relations.keys)
-        between, is_any = None, False
+    def _relation(self, subject: Subject, partner: Partner, columns: Columns, *, bound: bool) -> Relation:
+        """Return the relation of a partner to a subject whose atom has these columns."""
+        relations, compared = partner.relations, partner_columns(partner)
+        between, barrier = None, NO_COLUMNS
         for without in relations.without:
-            is_any = without.is_any
-            between = self._pair_atom(without.subject, bound=False, keys=() if is_any else compared)
+            barrier = NO_COLUMNS if without.is_any else barrier_columns(partner)
+            between = self._pair_atom(without.subject, bound=False, columns=barrier)
+        is_compared = any(not without.is_any for without in relations.without)
         return Relation(
-            partner=self._pair_atom(partner.subject, bound=bound, keys=compared),
+            partner=self._pair_atom(partner.subject, bound=bound, columns=compared),
             order=relations.order,
-            keys=tuple(map(keys.index, compared)),
+            within_ns=None if relations.within_ns is None else math.floor(relations.within_ns),
+            equal=equal_keys(relations, columns, compared),
+            different=different_keys(relations, columns, compared),
             between=between,
-            is_any=is_any,
+            between_keys=between_keys(relations, columns, barrier) if is_compared else (),
             is_same=self._fingerprint(subject) == self._fingerprint(partner.subject),
+            descent=self._descent(relations, self._pair_atom(subject, bound=True, columns=columns), columns, compared),
         )
 
+    def _descent(self, relations: Relations, subject: bytes, columns: Columns, compared: Columns) -> Descent | None:
+        """Return the descent that the relations ask for, and add the atom that it needs."""
+        descent = descent_of(relations, subject, columns, compared)
+        if descent is not None:
+            self.atom_specs.setdefault(ANCESTRY, 0)
+            self.pairings[ANCESTRY.fingerprint] = Pairing.EACH
+        return descent
+
     def _pair_atom(
-        self, subject: Subject, *, bound: bool, keys: tuple[str, ...] = (), pairing: Pairing = Pairing.EACH
+        self, subject: Subject, *, bound: bool, columns: Columns = NO_COLUMNS, pairing: Pairing = Pairing.EACH
     ) -> bytes:
         """Return the atom of a subject of a pair."""
-        atom = self._hit(subject, bound=bound, keys=keys).atom
+        atom = self._hit(subject, bound=bound, columns=columns).atom
         self.pairings[atom] = max(pairing, self.pairings.get(atom, Pairing.NOTHING))
         return atom
 
@@ -181,8 +204,8 @@ class Assembly:
         """Return the fingerprint by which two subjects are equal."""
         return AtomSpec(subject, self.zone).fingerprint
 
-    def _hit(self, subject: Subject, *, bound: bool, counted: int = 0, keys: tuple[str, ...] = ()) -> HitTerm:
-        spec = AtomSpec(subject, self.zone, self.exemptions if bound else (), keys)
+    def _hit(self, subject: Subject, *, bound: bool, counted: int = 0, columns: Columns = NO_COLUMNS) -> HitTerm:
+        spec = AtomSpec(subject, self.zone, self.exemptions if bound else (), columns.keys, columns.links)
         self.atom_specs[spec] = max(counted, self.atom_specs.get(spec, 0))
         hit = HitTerm(spec.text, spec.fingerprint)
         self._subjects.setdefault(hit, spec)
@@ -190,7 +213,7 @@ class Assembly:
 
     def _shown_subjects(self) -> Iterator[HitTerm]:
         """Yield the subjects in source order; of two equal ones, the one whose witness shows the join keys."""
-        keyed = {replace(spec, keys=()) for spec in self._subjects.values() if spec.keys}
+        keyed = {replace(spec, keys=(), links=()) for spec in self._subjects.values() if spec.keys or spec.links}
         yield from (hit for hit, spec in self._subjects.items() if spec not in keyed)
 
     def _count_comparison(self, expr: CountComparison, *, bound: bool) -> CountTerm:
@@ -211,13 +234,11 @@ def _bounds_only(pair: Pair, order: str) -> Pair:
 
 
 def _pair_labels(pair: Pair) -> PairLabels:
-    keys = _names(pair.partner.relations.keys)
-    return PairLabels(expr_text(pair), subject_text(pair.subject), subject_text(pair.partner.subject), keys)
-
-
-def _names(keys: Iterable[JoinKey]) -> tuple[str, ...]:
-    """Return the names of the join keys, sorted, each once."""
-    return tuple(sorted({key.left.text for key in keys}))
+    keys = pair.partner.relations.keys
+    of_subject = tuple(sorted({key.names[0] for key in keys}))
+    of_partner = tuple(sorted({key.names[1] for key in keys if key.op != "same"}))
+    partner = subject_text(pair.partner.subject)
+    return PairLabels(expr_text(pair), subject_text(pair.subject), partner, of_subject, of_partner)
 
 
 def _limit(constant: float | None) -> int:

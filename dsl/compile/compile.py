@@ -25,7 +25,7 @@ from dsl.files import headers, yaml_rules
 from dsl.files.definitions import read_files
 from dsl.files.draft import Draft, DraftException, DraftFile, DraftSetException
 from dsl.files.fields import Metadata, read_metadata
-from dsl.judge.atoms import SEMANTICS, Atom, AtomSpec, Exemption, Pairing, compile_atom
+from dsl.judge.atoms import ANCESTRY, SEMANTICS, Atom, AtomSpec, Exemption, Pairing, compile_atom
 from dsl.judge.builtin import zone_of
 from dsl.judge.ruleset import Formula, Interest, Kind, Rule, RuleException, RuleSet
 from dsl.problems import Problem
@@ -199,6 +199,8 @@ def _compile_rule(draft: Draft, metadata: Metadata, parts: _SetParts, reported: 
     formula = assembly.formula(body, kind)
     if assembly.is_about_every_trace:
         reported.append(problems.about_every_trace(draft.condition.spot(body.at)))
+    if ANCESTRY in assembly.atom_specs:
+        reported.append(problems.needs_all_parents(draft.condition.spot(body.at)))
     fingerprint = _fingerprint(body, kind, metadata.timezone, exemptions)
     atoms = frozenset(spec.fingerprint for spec in assembly.atom_specs)
     rule = _rule(metadata, kind, draft.condition.text, fingerprint, formula, atoms)

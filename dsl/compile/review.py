@@ -16,7 +16,8 @@ from dsl import problems
 from dsl.compile.compile import CompiledRule, build_rule_set, compile_drafts, read_drafts
 from dsl.files.definitions import read_files
 from dsl.files.draft import DraftTest
-from dsl.judge.atoms import Atom, Pairing
+from dsl.judge.ancestry import MAX_SPANS
+from dsl.judge.atoms import ANCESTRY, Atom, Pairing
 from dsl.judge.keys import hash_variants, key_hash
 from dsl.judge.occurrences import Occurrences
 from dsl.judge.ruleset import Rule, RuleSet
@@ -49,7 +50,9 @@ class InMemoryAtomFacts:
         if atom.pairing:
             self.occurrences = self.occurrences or Occurrences()
             variants = atom.variants(span) if atom.pairing is Pairing.EACH else ()
-            self.occurrences.add(span.identity, span.start_ns, hash_variants(variants, [key_hash] * len(atom.keys)))
+            hashes = [key_hash] * (len(atom.keys) + len(atom.links))
+            limit = MAX_SPANS if atom.fingerprint == ANCESTRY.fingerprint else None
+            self.occurrences.add(span.identity, span.start_ns, hash_variants(variants, hashes), limit)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dsl.check.meaning import Meaning, meaning_of
 from dsl.compile.compile import CompiledRule
 from dsl.explain.phrase import clauses, joined, noun, sentence, whose_phrase
 from dsl.files.triage import KEYS
-from dsl.judge.atoms import AtomSpec, lookup_names
+from dsl.judge.atoms import ANCESTRY, AtomSpec, key_text, lookup_names
 from dsl.judge.formula import compare
 from dsl.judge.ruleset import Mode, Rule, RuleException
 from dsl.show import printable
@@ -61,7 +61,7 @@ def explain(compiled: CompiledRule, identity: Iterable[str]) -> str:
         "Applies to a trace when": _applies(meaning),
         "Broken when it applies and": clauses(meaning.broken),
         "Held when it applies and": clauses(meaning.broken, holds=False),
-        "Undetermined when": _UNDETERMINED,
+        "Undetermined when": [*_UNDETERMINED, *_lost_parents(compiled.atom_specs)],
         "Triage": list(_triage(rule)),
         "Exceptions": [_exception(each) for each in rule.exceptions],
         "Exported from each span that satisfies an atom": list(_exported_data(compiled.atom_specs, identity)),
@@ -69,6 +69,10 @@ def explain(compiled: CompiledRule, identity: Iterable[str]) -> str:
     }
     written = [_section(head, lines) for head, lines in sections.items() if lines]
     return "\n".join([*written, "".join(f"{line}\n" for line in _SPAN_IS)])
+
+
+def _lost_parents(atom_specs: Collection[AtomSpec]) -> list[str]:
+    return ["or a span is missing that could be above or below another one"] if ANCESTRY in atom_specs else []
 
 
 def _section(head: str, lines: Iterable[str]) -> str:
@@ -124,16 +128,21 @@ def _exception(exception: RuleException) -> str:
 
 
 def _exported_data(atom_specs: Collection[AtomSpec], identity: Iterable[str]) -> Iterator[str]:
-    compared = {key for spec in atom_specs for key in spec.keys}
-    named = {name for spec in atom_specs for name in lookup_names(spec, shown=True)}
+    compared = {key.name for spec in atom_specs for key in spec.keys}
+    links = {link for spec in atom_specs for link in spec.links}
+    shown = (spec for spec in atom_specs if spec != ANCESTRY)
+    named = {name for spec in shown for name in lookup_names(spec, shown=True)}
     yield "its id, name, service, start and duration"
     yield "if present, the attributes that the rule names: " + ", ".join(sorted(named))
     yield "if present, the identity attributes: " + ", ".join(sorted(identity))
+    if links:
+        yield "hashes of its id and of its parent's id, and whether it is a server or consumer span"
     if compared:
         yield "if present, hashes of the values that pairs compare: " + ", ".join(sorted(compared))
 
 
 def _atom(spec: AtomSpec) -> str:
     unless = [f"unless {cond_text(each.where)}" for each in spec.exemptions]
-    keys = [f"with {', '.join(spec.keys)}"] if spec.keys else []
+    keys = [f"with {', '.join(map(key_text, spec.keys))}"] if spec.keys else []
+    keys += [f"linked by {', '.join(link.value for link in spec.links)}"] if spec.links else []
     return " ".join([spec.fingerprint.hex(), spec.text, *keys, *unless])

@@ -23,6 +23,7 @@ from dsl.syntax.nodes import (
     Has,
     HasAttribute,
     IsTruthy,
+    JoinKey,
     ListLiteral,
     Literal,
     Name,
@@ -65,6 +66,16 @@ _COMPARISONS = MappingProxyType(
         "matches": ("matches the pattern", "does not match the pattern"),
         "starts_with": ("starts with", "does not start with"),
         "ends_with": ("ends with", "does not end with"),
+    }
+)
+
+_STRUCTURES = MappingProxyType(
+    {
+        "above": "that is above it",
+        "below": "that is below it",
+        "directly above": "that is its parent",
+        "directly below": "that is its child",
+        "beside": "that has the same parent",
     }
 )
 
@@ -201,9 +212,22 @@ def _pair(pair: Pair, *, holds: bool) -> str:
 def _partner(partner: Partner) -> str:
     relations = partner.relations
     phrase = [f"that starts {relations.order} it"] if relations.order else []
-    phrase += [f"with the same {_quoted(key.left.text)}" for key in relations.keys]
+    phrase += [_STRUCTURES[relations.structure]] if relations.structure else []
+    phrase += [
+        f"with a start at most {operand_text(word.duration)} away"
+        for word in relations.words
+        if word.duration is not None
+    ]
+    phrase += map(_join_key, relations.keys)
     phrase += [f"with no {noun(each.subject)} between them{_of(each, relations)}" for each in relations.without]
     return " ".join([noun(partner.subject), *phrase])
+
+
+def _join_key(key: JoinKey) -> str:
+    left, right = map(_quoted, key.names)
+    if left == right:
+        return f"with {'the same' if key.is_equality else 'another'} {left}"
+    return f"whose {right} {'is' if key.is_equality else 'differs from'} its {left}"
 
 
 def _of(without: Without, relations: Relations) -> str:

@@ -15,8 +15,10 @@ from itertools import islice
 from typing import TypeAlias
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from dsl.judge.builtin import BUILTINS, TIME_PREFIX, builtin_of, lookup_keys, zone_of
-from dsl.judge.keys import KeyTexts, canonical_texts
+from dsl.judge.keys import AtomKey, KeyTexts, Link, canonical_texts, link_texts
 from dsl.judge.predicate import (
     EVERY_SPAN,
     Predicate,
@@ -29,7 +31,7 @@ from dsl.judge.predicate import (
     subject_predicate,
 )
 from dsl.judge.span import NO_ATTRIBUTES, Attributes, Span, Value, events_named
-from dsl.syntax.nodes import Cond, Subject
+from dsl.syntax.nodes import Cond, Exists, Has, Name, Subject
 from dsl.syntax.printer import cond_text, name_text, subject_text
 from dsl.syntax.source import replace_surrogates
 
@@ -67,17 +69,18 @@ class Atom:
     """A predicate on one span.
 
     `fingerprint` is 8 bytes; `text` is the subject in canonical form. `counted` is how many distinct spans must be told
-    apart, 0 when no rule counts the atom. `pairing` is what pairs must know, and `keys` are the names of their join
-    keys. `names` are the names of spans, attributes and events of which a span must have one to satisfy the atom; None
-    when any span may. `attributes` are all attributes that it may look up. `holds` returns whether a span satisfies the
-    atom, and never raises.
+    apart, 0 when no rule counts the atom. `pairing` is what pairs must know, `keys` are the names of their join keys,
+    and `links` the positions in the trace that they compare. `names` are the names of spans, attributes and events of
+    which a span must have one to satisfy the atom; None when any span may. `attributes` are all attributes that it may
+    look up. `holds` returns whether a span satisfies the atom, and never raises.
     """
 
     fingerprint: bytes
     text: str
     counted: int
     pairing: Pairing
-    keys: tuple[str, ...]
+    keys: tuple[AtomKey, ...]
+    links: tuple[Link, ...]
     names: frozenset[str] | None = field(repr=False)
     attributes: frozenset[str] = field(repr=False)
     holds: Predicate = field(repr=False, compare=False)
@@ -85,7 +88,7 @@ class Atom:
     _variants: _Variants = field(repr=False, compare=False)
 
     def variants(self, span: Span) -> tuple[KeyTexts, ...]:
-        """Return the values of the join keys on a span that satisfies the atom, one tuple per event that does."""
+        """Return the values of keys and links on a span that satisfies the atom, one tuple per event that does."""
         return self._variants(span)
 
     def witness(self, span: Span) -> dict[str, Value]:
@@ -100,15 +103,17 @@ class Atom:
 class AtomSpec:
     """The specification of an atom before it is compiled; specs with the same fingerprint are equal.
 
-    `keys` are the names of the join keys. `text` is the subject in canonical form. `fingerprint` is 8 bytes of BLAKE2b
-    over the text, the time zone if it matters, the exceptions and the keys.
+    `keys` are the names of the join keys, and `links` the positions that pairs compare. `text` is the subject in
+    canonical form. `fingerprint` is 8 bytes of BLAKE2b over the text, the time zone if it matters, the exceptions, the
+    keys and the links.
     """
 
     # Only the fingerprint is compared: two unequal specs of one atom would leave one of them without hits or counts.
     subject: Subject = field(compare=False)
     zone: str = field(compare=False)
     exemptions: tuple[Exemption, ...] = field(default=(), compare=False)
-    keys: tuple[str, ...] = field(default=(), compare=False)
+    keys: tuple[AtomKey, ...] = field(default=(), compare=False)
+    links: tuple[Link, ...] = field(default=(), compare=False)
     text: str = field(init=False, compare=False)
     fingerprint: bytes = field(init=False)
 
@@ -117,13 +122,14 @@ class AtomSpec:
         object.__setattr__(self, "text", subject_text(self.subject))
         lines = [self.text, *(f"@{self.zone}" for _ in [1] if self._reads_time())]
         lines += [f"except {cond_text(each.where)} until {each.until_ns}" for each in self.exemptions]
-        lines += [f"with {name_text(key)}" for key in self.keys]
+        lines += [f"with {key_text(key)}" for key in self.keys]
+        lines += [f"linked by {link.value}" for link in self.links]
         digest = blake2b("\n".join(lines).encode(), digest_size=FINGERPRINT_BYTES).digest()
         object.__setattr__(self, "fingerprint", digest)
 
     def _reads_time(self) -> bool:
         name, where = split_subject(self.subject)
-        names = [builtin_of(each, name) for each in (*attribute_names(where), *self.keys)]
+        names = [builtin_of(each, name) for each in (*attribute_names(where), *_looked_up(self.keys))]
         names += [builtin_of(each, None) for exempt in self.exemptions for each in attribute_names(exempt.where)]
         return any(builtin is not None and builtin.startswith(TIME_PREFIX) for builtin in names)
 
@@ -142,11 +148,12 @@ def compile_atom(spec: AtomSpec, counted: int, pairing: Pairing = Pairing.NOTHIN
         counted=counted,
         pairing=pairing,
         keys=spec.keys,
+        links=spec.links,
         names=_names(subject),
         attributes=frozenset(lookup_names(spec)),
         holds=predicate,
-        _witness=_witness(subject, where, spec.keys, zone),
-        _variants=_variants(subject.name, where, spec.keys, zone),
+        _witness=(lambda _: {}) if spec == ANCESTRY else _witness(subject, where, _looked_up(spec.keys), zone),
+        _variants=_variants(subject, where, spec, zone),
     )
 
 
@@ -155,10 +162,24 @@ def lookup_names(spec: AtomSpec, *, shown: bool = False) -> Iterator[str]:
     subject, exemptions = split_subject(spec.subject), () if shown else spec.exemptions
     if subject.name is not None:
         yield subject.name
-    for name in (*attribute_names(subject.where), *spec.keys):
+    for name in (*attribute_names(subject.where), *_looked_up(spec.keys)):
         yield from lookup_keys(name, subject.name)
     for exemption in exemptions:
         yield from attribute_names(exemption.where)
+
+
+def key_text(key: AtomKey) -> str:
+    """Return a join key as text.
+
+    >>> key_text(AtomKey("order.id", "order.id")), key_text(AtomKey("id", "order.id"))
+    ('order.id', 'id == order.id')
+    """
+    name, other = map(name_text, key)
+    return name if name == other else f"{name} == {other}"
+
+
+def _looked_up(keys: tuple[AtomKey, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(key.name for key in keys))
 
 
 def _holds(is_about: Predicate, name: str | None, where: Where | None) -> Predicate:
@@ -201,14 +222,31 @@ def _names(subject: SubjectParts) -> frozenset[str] | None:
     return frozenset(carried if subject.name is None else [subject.name, *carried])
 
 
-def _variants(name: str | None, where: Where | None, keys: tuple[str, ...], zone: ZoneInfo) -> _Variants:
-    if not keys:
+def _variants(subject: SubjectParts, where: Where | None, spec: AtomSpec, zone: ZoneInfo) -> _Variants:
+    if not spec.keys and not spec.links:
         return lambda _: ((),)
-    finds = [attribute_lookup(lookup_keys(key, name), zone) for key in keys]
+    name = subject.name
+    finds = [attribute_lookup(lookup_keys(key.name, name), zone) for key in spec.keys]
+    links = _links(subject_predicate(subject, zone), name, spec.links)
 
     def variants(span: Span) -> tuple[KeyTexts, ...]:
         events = [event for event in _events(span, name) if where is None or where(span, event)]
-        return tuple(dict.fromkeys(tuple(canonical_texts(find(span, event)) for find in finds) for event in events))
+        keys = [tuple(canonical_texts(find(span, event)) for find in finds) for event in events]
+        return tuple(dict.fromkeys((*of_event, *of_span) for of_event in keys for of_span in links(span)))
+
+    return variants
+
+
+def _links(is_about: Predicate, name: str | None, links: tuple[Link, ...]) -> _Variants:
+    """Return the links of a span: those of its events of a name, and its own if it is about the name without them."""
+    if not links:
+        return lambda _: ((),)
+
+    def variants(span: Span) -> tuple[KeyTexts, ...]:
+        has_event = bool(span.events and events_named(span, name))
+        is_itself = not has_event or is_about(msgspec.structs.replace(span, events=()))
+        sides = [True] * has_event + [False] * is_itself
+        return tuple(tuple(link_texts(link, span, is_event=each) for link in links) for each in sides)
 
     return variants
 
@@ -243,3 +281,7 @@ def _named_witness(name: str | None, span: Span) -> dict[str, Value]:
 
 def _clean(value: Value) -> Value:
     return replace_surrogates(value) if isinstance(value, str) else value
+
+
+ANCESTRY = AtomSpec(Has(Name(EVERY_SPAN), Exists(Name("span.is_root"))), "UTC", links=tuple(Link))
+"""The atom of all spans, with their parents: what `above` and `below` need to know of a trace. No signal shows it."""

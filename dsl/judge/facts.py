@@ -33,3 +33,9 @@ class AtomFacts(Protocol):
 
 
 Facts: TypeAlias = Mapping[bytes, AtomFacts]
+
+
+def occurrences_of(facts: Facts, atom: bytes) -> Occurrences:
+    """Return the remembered occurrences of an atom; none when it was not hit."""
+    remembered = facts.get(atom)
+    return (remembered.occurrences if remembered else None) or Occurrences()

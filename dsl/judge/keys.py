@@ -1,17 +1,19 @@
-"""Derives the join keys by which `with same` compares occurrences.
+"""Derives the join keys by which pairs compare occurrences.
 
-In: attribute values. Out: canonical texts and their hashes. Ids stay distinct: integers and booleans become their text,
-an integral float becomes that integer (7, 7.0 and "7" are equal, "007" differs), other floats become their shortest
-text, and text stays as it is. Each element of an array counts. Any other value counts as missing.
+In: attribute values, and the ids of a span and its parent. Out: canonical texts and their hashes. Ids stay distinct:
+integers and booleans become their text, an integral float becomes that integer (7, 7.0 and "7" are equal, "007"
+differs), other floats become their shortest text, and text stays as it is. Each element of an array counts. Any other
+value counts as missing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from enum import Enum
 from hashlib import blake2b
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
-from dsl.judge.span import Value
+from dsl.judge.span import Span, Value
 from dsl.judge.values import is_present
 from dsl.syntax.source import replace_surrogates
 
@@ -19,6 +21,30 @@ MAX_ELEMENTS = 64
 """Longer arrays are not compared: whether they share an element is unknown."""
 
 HASH_BYTES = 8
+
+
+class AtomKey(NamedTuple):
+    """A name that a pair compares, and the name with which it is compared: the same, but for `K == L` and `K != L`.
+
+    Values of both names need hashes of one kind, so that they can be compared if only one of the names is redacted.
+    """
+
+    name: str
+    compared_with: str
+
+
+class Link(Enum):
+    """A position in the trace, by which pairs compare like by a join key.
+
+    EDGE tells whether a span is a server's or consumer's, at which the traced part of a system may begin.
+    """
+
+    EDGE = "edge"
+    PARENT = "parent"
+    SPAN = "span"
+
+
+_EDGE_KINDS = frozenset({"server", "consumer"})
 
 KeyTexts: TypeAlias = tuple[tuple[str, ...] | None, ...]
 """For each key, its values on one occurrence: empty when it is missing, None when they are too many to compare."""
@@ -44,6 +70,24 @@ def hash_variants(variants: Iterable[KeyTexts], hashes: Iterable[HashFunction | 
         )
         for variant in variants
     )
+
+
+def link_texts(link: Link, span: Span, *, is_event: bool = False) -> tuple[str, ...]:
+    """Return the id of a span or of its parent; an event or log record is a child of its span, and parent of nothing.
+
+    >>> link_texts(Link.PARENT, Span("", b"1", b"2")), link_texts(Link.PARENT, Span("", b"1", b"1"))
+    (('32',), ())
+    """
+    is_child = is_event or span.is_log
+    if link is Link.EDGE:
+        return (link.value,) if span.kind in _EDGE_KINDS and not is_child else ()
+    if is_child:
+        linked = span.span_id if link is Link.PARENT else b""
+    elif link is Link.PARENT:
+        linked = b"" if span.parent_id == span.span_id else span.parent_id
+    else:
+        linked = span.span_id
+    return (linked.hex(),) if linked else ()
 
 
 def canonical_texts(value: Value) -> tuple[str, ...] | None:

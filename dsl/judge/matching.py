@@ -6,28 +6,78 @@ where there is a choice, the latest. The result does not depend on the order in 
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import heappop, heappush
+from typing import NamedTuple
 
 from dsl.judge.occurrences import Occurrence
 from dsl.judge.relation import Combination, Interval, PartnerIndex
 
 MAX_SEARCHED = 500
-"""The limit on either side for the search by augmenting paths."""
+"""The limit on either side for the search by augmenting paths, among occurrences that keys connect."""
 
 
 def unmatched(subject: Iterable[Occurrence], partners: PartnerIndex) -> list[Occurrence] | None:
     """Return the occurrences left without a partner of their own; None when there are too many to search."""
     by_start = sorted(subject, key=lambda occurrence: occurrence.order)
+    relation = partners.relation
     # With one value per key, the partners of an occurrence are contiguous, and assigning the next one is optimal.
-    if partners.is_single_valued and not (partners.relation.is_same and partners.relation.order is None):
+    if partners.is_single_valued and not relation.different and not (relation.is_same and relation.order is None):
         lookups = [_lookups(occurrence, partners) for occurrence in by_start]
         if all(len(each) <= 1 for each in lookups):
             return _match_intervals(by_start, lookups, partners)
-    if max(len(by_start), partners.count) > MAX_SEARCHED:
+    groups = list(_connected(by_start, partners))
+    if any(max(len(group.subject), group.partner_count) > MAX_SEARCHED for group in groups):
         return None
-    return _match_by_search([list(dict.fromkeys(partners.matches(occurrence))) for occurrence in by_start], by_start)
+    unserved = {index for group in groups for index in _unserved(group.subject, by_start, partners)}
+    reachable = {index for group in groups for index in group.subject}
+    return [each for index, each in enumerate(by_start) if index in unserved or index not in reachable]
+
+
+class _Group(NamedTuple):
+    """Occurrences of the subject, by index, that compete for the same partners, and how many partners these are."""
+
+    subject: list[int]
+    partner_count: int
+
+
+def _connected(subject: Sequence[Occurrence], partners: PartnerIndex) -> Iterator[_Group]:
+    """Yield the groups that equal keys connect, if they have occurrences on both sides."""
+    groups = _DisjointSets()
+    first: dict[bytes, Combination] = {}
+    for combination, entries in partners.entries.items():
+        for entry in entries:
+            groups.join(first.setdefault(entry.identity, combination), combination)
+    members: defaultdict[Combination, list[int]] = defaultdict(list)
+    claimed: dict[int, Combination] = {}
+    for index, occurrence in enumerate(subject):
+        for variant in occurrence.variants:
+            for combination in partners.combinations(variant) or ():
+                groups.join(claimed.setdefault(index, combination), combination)
+    for index, combination in claimed.items():
+        members[groups.root(combination)].append(index)
+    counts = Counter(groups.root(combination) for combination in first.values())
+    yield from (_Group(members[root], count) for root, count in counts.items() if root in members)
+
+
+class _DisjointSets:
+    """Joins combinations of key values into sets."""
+
+    def __init__(self) -> None:
+        self._parents: dict[Combination, Combination] = {}
+
+    def root(self, combination: Combination) -> Combination:
+        """Return the representative of the set of a combination."""
+        above = self._parents.setdefault(combination, combination)
+        while above != combination:
+            self._parents[combination] = self._parents[above]
+            combination, above = above, self._parents[above]
+        return combination
+
+    def join(self, left: Combination, right: Combination) -> None:
+        """Make one set of the sets of two combinations."""
+        self._parents[self.root(left)] = self.root(right)
 
 
 def _lookups(occurrence: Occurrence, partners: PartnerIndex) -> list[tuple[Combination, Interval]]:
@@ -66,10 +116,10 @@ def _served(claims: Sequence[tuple[int, int, int]]) -> Iterable[int]:
             yield claimant
 
 
-def _match_by_search(matches: Sequence[Sequence[bytes]], subject: Sequence[Occurrence]) -> list[Occurrence]:
-    """Assign partners along augmenting paths, to the earliest occurrences first."""
-    search = _AugmentingSearch(matches)
-    return [occurrence for index, occurrence in enumerate(subject) if not search.serve(index)]
+def _unserved(group: Sequence[int], subject: Sequence[Occurrence], partners: PartnerIndex) -> Iterator[int]:
+    """Assign partners along augmenting paths, to the earliest occurrences first; yield those that get none."""
+    search = _AugmentingSearch([list(dict.fromkeys(partners.matches(subject[index]))) for index in group])
+    yield from (index for at, index in enumerate(group) if not search.serve(at))
 
 
 class _AugmentingSearch:

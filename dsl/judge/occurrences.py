@@ -59,28 +59,37 @@ class Occurrences(msgspec.Struct, array_like=True, gc=False):
         """Whether all occurrences were kept."""
         return len(self.kept) < MAX_OCCURRENCES
 
-    def add(self, identity: bytes, start_ns: int | None, keys: Iterable[KeyHashes]) -> None:
-        """Add an occurrence with one variant per element of `keys`; without any, only note whether it has a start."""
+    def get(self, identity: bytes) -> Occurrence | None:
+        """Return the occurrence with an identity, None when it was not kept."""
+        at = bisect_left(self.kept, identity, key=_identity)
+        return self.kept[at] if at < len(self.kept) and self.kept[at].identity == identity else None
+
+    def add(self, identity: bytes, start_ns: int | None, keys: Iterable[KeyHashes], limit: int | None = None) -> None:
+        """Add an occurrence with one variant per element of `keys`; without any, only note whether it has a start.
+
+        At most `limit` are kept, or `MAX_OCCURRENCES`.
+        """
         self.has_unstarted |= start_ns is None
         if variants := tuple(Variant(start_ns, each) for each in keys):
-            self._keep(Occurrence(identity, variants))
+            self._keep(Occurrence(identity, variants), limit)
 
-    def merge(self, other: Occurrences) -> None:
-        """Add all occurrences of `other`."""
+    def merge(self, other: Occurrences, limit: int | None = None) -> None:
+        """Add all occurrences of `other`, as `add` does."""
         self.has_unstarted |= other.has_unstarted
         for occurrence in other.kept:
-            self._keep(occurrence)
+            self._keep(occurrence, limit)
 
-    def _keep(self, occurrence: Occurrence) -> None:
+    def _keep(self, occurrence: Occurrence, limit: int | None) -> None:
+        most = MAX_OCCURRENCES if limit is None else limit
         kept, identity = self.kept, occurrence.identity
         at = bisect_left(kept, identity, key=_identity)
         if at < len(kept) and kept[at].identity == identity:
             if kept[at].variants != occurrence.variants:
                 kept[at] = Occurrence(identity, _smallest((*kept[at].variants, *occurrence.variants)))
             return
-        if at < MAX_OCCURRENCES:
+        if at < most:
             kept.insert(at, Occurrence(identity, _smallest(occurrence.variants)))
-            del kept[MAX_OCCURRENCES:]
+            del kept[most:]
 
 
 def _identity(occurrence: Occurrence) -> bytes:

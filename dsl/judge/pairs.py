@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from dsl.judge.facts import Facts
+from dsl.judge.facts import Facts, occurrences_of
 from dsl.judge.matching import unmatched
 from dsl.judge.occurrences import Occurrence
-from dsl.judge.relation import PartnerIndex, Relation, occurrences_of
+from dsl.judge.relation import PartnerIndex, Relation
 
 MAX_EXAMPLES = 5
 
@@ -29,12 +29,16 @@ class PairExample(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PairLabels:
-    """The texts of a pair: the whole, its two subjects, and the names of its join keys."""
+    """The texts of a pair: the whole, its two subjects, and the names of its join keys on each.
+
+    `partner_keys` lacks those whose values are the same on both.
+    """
 
     text: str
     subject: str
     partner: str
     keys: tuple[str, ...] = ()
+    partner_keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

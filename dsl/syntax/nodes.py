@@ -192,11 +192,20 @@ class CountComparison:
     at: TextRange = field(default=NOWHERE, compare=False)
 
 
+ORDER_WORDS = ("before", "after")
+STRUCTURE_WORDS = ("above", "below", "directly above", "directly below", "beside")
+WITHIN = "within"
+
+
 @dataclass(frozen=True, slots=True)
 class RelationWord:
-    """A relation of a pair that needs no operand or only a duration: `before`, `beside`, `within 10m`."""
+    """A relation of a pair that needs no operand or only a duration: `before`, `beside`, `within 10m`.
+
+    `dsl.check.pairs` rejects a number in place of the duration.
+    """
 
     text: str
+    duration: Duration | Number | None = None
     at: TextRange = field(default=NOWHERE, compare=False)
 
 
@@ -208,6 +217,16 @@ class JoinKey:
     left: Name
     right: Name | None = None
     at: TextRange = field(default=NOWHERE, compare=False)
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """The names on the first and the second occurrence."""
+        return self.left.text, (self.right or self.left).text
+
+    @property
+    def is_equality(self) -> bool:
+        """Whether the values must be equal; otherwise they must differ."""
+        return self.op in {"same", "=="}
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,10 +240,7 @@ class Without:
 
 @dataclass(frozen=True, slots=True)
 class Relations:
-    """The relations between two occurrences, each sort in source order; `dsl.check.pairs` rejects repetitions.
-
-    `words` also holds relations that this version does not evaluate.
-    """
+    """The relations between two occurrences, each sort in source order; `dsl.check.pairs` rejects repetitions."""
 
     words: tuple[RelationWord, ...] = ()
     keys: tuple[JoinKey, ...] = ()
@@ -233,7 +249,18 @@ class Relations:
     @property
     def order(self) -> str | None:
         """`before` or `after`; None when the pair states no order."""
-        return next((word.text for word in self.words if word.text in {"before", "after"}), None)
+        return next((word.text for word in self.words if word.text in ORDER_WORDS), None)
+
+    @property
+    def structure(self) -> str | None:
+        """One of `STRUCTURE_WORDS`; None when the pair does not ask where in the trace the spans are."""
+        return next((word.text for word in self.words if word.text in STRUCTURE_WORDS), None)
+
+    @property
+    def within_ns(self) -> float | None:
+        """How far apart the starts may be; None when the pair does not limit it."""
+        duration = next((word.duration for word in self.words if word.text == WITHIN), None)
+        return duration.value_ns if isinstance(duration, Duration) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,14 +283,14 @@ class Pair:
     at: TextRange = field(default=NOWHERE, compare=False)
 
     @property
-    def keys(self) -> tuple[JoinKey, ...]:
-        """All join keys of the pair, in source order."""
-        return (*(self.that.relations.keys if self.that else ()), *self.partner.relations.keys)
+    def partners(self) -> tuple[Partner, ...]:
+        """The partner of `that`, if there is one, and that of the pair."""
+        return (self.that, self.partner) if self.that else (self.partner,)
 
     @property
     def others(self) -> Iterator[Subject]:
         """Every subject of the pair except the first, in source order."""
-        for partner in (self.that, self.partner) if self.that else (self.partner,):
+        for partner in self.partners:
             yield partner.subject
             yield from (without.subject for without in partner.relations.without)
 

@@ -149,14 +149,14 @@ def _unexpected(source: SourceText, word: Token, read: list[Token], accepted: fr
     previous = read[-1] if read else None
     in_pair = _is_in_pair(read)
     if word.type == "$END":
-        help_line = suggestions.PAIR_FORM if in_pair else suggestions.expected(accepted)
+        help_line = suggestions.pair_advice("", read) if in_pair else suggestions.expected(accepted)
         return problems.unexpected_end(source.spot(text_range(previous) if previous else TextRange(0, 1)), help_line)
     word = as_written(source, word)
     spot = source.spot(text_range(word))
     if word.type in {"_WHERE", "BEFORE", "AFTER"} and not in_pair and _ends_in_group(read):
         return problems.group_as_subject(spot, "where" if word.type == "_WHERE" else word)
     if in_pair:
-        return problems.unexpected(spot, word, suggestions.PAIR_FORM)
+        return problems.unexpected(spot, word, suggestions.pair_advice(word, read))
     if previous is not None and previous.type in {"BEFORE", "AFTER"} and word.type == "LPAR":
         return problems.group_as_subject(spot, previous)
     return problems.unexpected(spot, word, suggestions.advice(word, read, accepted))
@@ -271,7 +271,11 @@ class _Builder(Transformer[Token, object]):
         return Partner(cast("Subject", subject), _relations(relations), is_own)
 
     def relation_word(self, *words: Token) -> RelationWord:
-        return RelationWord(" ".join(words), at=_spanning(*words))
+        *texts, last = words
+        if last.type != "NUMBER":
+            return RelationWord(" ".join(words), at=_spanning(*words))
+        duration = cast("Number | Duration", quantity(last, text_range(last)))
+        return RelationWord(" ".join(texts), duration, at=_spanning(*words))
 
     def with_keys(self, _with: Token, *keys: JoinKey) -> list[JoinKey]:
         return list(keys)

@@ -35,6 +35,7 @@ from dsl.syntax.nodes import (
     Partner,
     Reference,
     Relations,
+    RelationWord,
     RuleBody,
     Subject,
     Text,
@@ -110,7 +111,7 @@ def occurrence_text(subject: Subject) -> str:
 
 def relation_texts(relations: Relations) -> Iterator[str]:
     """Yield the text of each relation."""
-    yield from (word.text for word in relations.words)
+    yield from (" ".join([word.text, *map(_literal_text, _operands(word))]) for word in relations.words)
     if relations.keys:
         yield "with " + ", ".join(map(_key_text, relations.keys))
     yield from map(_without_text, relations.without)
@@ -210,6 +211,10 @@ def _count_text(side: Count | Number | Duration) -> str:
 def _partner_text(partner: Partner) -> str:
     own = "own " if partner.is_own else ""
     return " ".join([f"has {own}{occurrence_text(partner.subject)}", *relation_texts(partner.relations)])
+
+
+def _operands(word: RelationWord) -> list[Literal]:
+    return [] if word.duration is None else [word.duration]
 
 
 def _key_text(key: JoinKey) -> str:

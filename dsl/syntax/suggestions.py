@@ -77,7 +77,27 @@ _FOREIGN_PHRASES = MappingProxyType(
 """Keywords of other languages that have no equivalent here."""
 
 
-PAIR_FORM = "write each A has B before (or some, after, with same K, without C between); nothing may follow these"
+PAIR_FORM = (
+    "write each A has B before (or some, after, within 10m, directly below, with same K, without C between); "
+    "nothing may follow these"
+)
+_WITHIN_FORM = "write how far apart the starts may be: each A has B within 10m"
+_PAIR_PHRASES = MappingProxyType(
+    {
+        "child": "write `directly below` if B is a child of A",
+        "parent": "write `directly above` if B is the parent of A",
+        "sibling": "write `beside` if B has the parent of A",
+        "between": "write `without C between`",
+    }
+)
+"""Words that are not a relation of a pair, and what to write instead."""
+
+
+def pair_advice(word: str, read: Sequence[Token]) -> str:
+    """Return what to write in place of a rejected token of a pair; the token is empty at the end of the rule."""
+    if read and read[-1].type == "WITHIN":
+        return _WITHIN_FORM
+    return _PAIR_PHRASES.get(word, PAIR_FORM)
 
 
 def advice(word: Token, read: Sequence[Token], accepted: frozenset[str]) -> str:
@@ -125,6 +145,10 @@ def _call_mistakes(word: Token, before: Token, previous: Token, accepted: frozen
     yield word.type == "LPAR" and previous == "has", "write trace.has(…)"
     is_pair = word == "has" and "BEFORE" in accepted
     yield is_count, f"write count({word})"
+    is_relation = "BEFORE" in accepted and previous.type in {"NAME", "RPAR"}
+    yield is_relation and word == "within", f"write each {previous} has … within 10m"
+    yield is_relation and word == "child", f"write each … has {previous} directly below"
+    yield is_relation and word == "parent", f"write each … has {previous} directly above"
     yield is_pair and before == "no", f"write not some {previous} has …"
     yield is_pair, f"write each {previous} has … or some {previous} has …"
     yield previous == "no" and word.type == "NAME", f"write not some {word} has …"

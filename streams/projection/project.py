@@ -14,8 +14,8 @@ from typing import NamedTuple
 import msgspec
 
 from dsl import Atom, Interest, RuleSet, Span
-from dsl.judge.atoms import Pairing
-from dsl.judge.keys import hash_variants
+from dsl.judge.atoms import ANCESTRY, Pairing
+from dsl.judge.keys import hash_variants, key_hash
 from dsl.judge.occurrences import smallest
 from dsl.judge.span import Attributes, Value
 from streams.decode.convert import SERVICE
@@ -69,7 +69,7 @@ class Projector:
     def uncomparable(self) -> list[str]:
         """The names that pairs compare but that are redacted without a key: such pairs are never decided."""
         keys = {key for atom in self.rules.atoms.values() for key in atom.keys}
-        return sorted(key for key in keys if self.redaction.key_hash(key) is None)
+        return sorted({key.name for key in keys if self.redaction.key_hash(*key) is None})
 
     def facts(self, trace: TraceSpans) -> list[Fact]:
         """Return the facts of one trace of one record, in the order of its spans."""
@@ -87,6 +87,9 @@ class Projector:
                 continue
             of_span = shown.of_span(span) if self.shows else None
             for atom in hits:
+                if atom.fingerprint == ANCESTRY.fingerprint:
+                    yield Fact(atom.fingerprint, span.span_id, None, NOTHING_SHOWN, self._keys(atom, span))
+                    continue
                 witness = NOTHING_SHOWN if of_span is None else shown.witness(atom, span, of_span)
                 keys = self._keys(atom, span) if atom.pairing else None
                 yield Fact(atom.fingerprint, span.identity or span.span_id, span.start_ns, witness, keys)
@@ -101,7 +104,8 @@ class Projector:
         if atom.pairing is not Pairing.EACH:
             return () if span.start_ns is None else None
         # Sessions keeps only this many; a span with 100,000 events would make a fact that fits in no message.
-        return smallest(hash_variants(atom.variants(span), [self.redaction.key_hash(key) for key in atom.keys]))
+        hashes = [*(self.redaction.key_hash(*key) for key in atom.keys), *[key_hash] * len(atom.links)]
+        return smallest(hash_variants(atom.variants(span), hashes))
 
 
 class _OfSpan(NamedTuple):

@@ -71,13 +71,13 @@ class Redaction:
         kept = {name: value for name, value in attributes.items() if self.treatments.get(name) is not Treatment.DROP}
         return {name: self.value(name, value) for name, value in kept.items()}
 
-    def key_hash(self, name: str) -> HashFunction | None:
-        """Return the hash function for values that pairs compare, of attributes looked up as `name` below any subject.
+    def key_hash(self, *names: str) -> HashFunction | None:
+        """Return the hash function for values that pairs compare, of attributes looked up as `names` below any subject.
 
         If one of these attributes is redacted, the hash is keyed, so that only the owner of the key can find out the
         value. Without a key the result is None: the value must not leave in any form, and cannot be compared.
         """
-        if not any(redacted == name or redacted.endswith(f".{name}") for redacted in self.treatments):
+        if not any(redacted == name or redacted.endswith(f".{name}") for redacted in self.treatments for name in names):
             return key_hash
         if self.key is None:
             return None

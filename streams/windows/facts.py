@@ -12,6 +12,8 @@ from hashlib import blake2b
 
 import msgspec
 
+from dsl.judge.ancestry import MAX_SPANS
+from dsl.judge.atoms import ANCESTRY
 from dsl.judge.occurrences import Occurrences
 from topics.records.facts import Fact, Witness
 
@@ -67,9 +69,10 @@ class AtomFacts(msgspec.Struct, array_like=True, gc=False, kw_only=True):
             self._add_identity(blake2b(fact.identity, digest_size=8).digest(), counted)
         if fact.keys is not None:
             self.occurrences = self.occurrences or Occurrences()
-            self.occurrences.add(fact.identity, fact.start_ns, fact.keys)
+            limit = MAX_SPANS if fact.atom == ANCESTRY.fingerprint else None
+            self.occurrences.add(fact.identity, fact.start_ns, fact.keys, limit)
 
-    def merge(self, other: AtomFacts, counted: int) -> None:
+    def merge(self, other: AtomFacts, counted: int, most_occurrences: int | None = None) -> None:
         """Add everything that `other` has."""
         self._widen(other.first_ns, other.last_ns)
         ticks = [tick for tick in (self.first_tick, other.first_tick) if tick is not None]
@@ -80,7 +83,7 @@ class AtomFacts(msgspec.Struct, array_like=True, gc=False, kw_only=True):
             self._add_identity(identity, counted)
         if other.occurrences is not None:
             self.occurrences = self.occurrences or Occurrences()
-            self.occurrences.merge(other.occurrences)
+            self.occurrences.merge(other.occurrences, most_occurrences)
 
     def _widen(self, first_ns: int | None, last_ns: int | None) -> None:
         if first_ns is None or last_ns is None:

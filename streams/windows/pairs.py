@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from dsl.judge.occurrences import Occurrence
 from dsl.judge.pairs import PairExample, PairExplanation
 from streams.windows.facts import AtomFacts
 from topics.signals.finding import PairText
@@ -47,24 +48,38 @@ def _listed(explanation: PairExplanation, facts: Mapping[bytes, AtomFacts]) -> s
 
 
 def _span(example: PairExample, explanation: PairExplanation, facts: Mapping[bytes, AtomFacts]) -> str:
-    identity = example.occurrence.identity
-    values = _values(explanation, identity, facts)
-    start_ns = example.occurrence.order[0]
-    start = rfc3339(start_ns // 1_000_000) if start_ns >= 0 else None
-    return " ".join([*values, *([f"at {start}"] if start else [f"span {identity[:_ID_BYTES].hex()}"])])
-
-
-def _values(explanation: PairExplanation, identity: bytes, facts: Mapping[bytes, AtomFacts]) -> list[str]:
-    """Return the values that the pair compares, redacted, as the witness of the span has them."""
-    remembered = facts.get(explanation.subject)
-    witness = (
-        next((each.witness for each in remembered.witnesses if each.identity == identity), None) if remembered else None
+    labels = explanation.labels
+    shown = _shown(example.occurrence, labels.keys, facts.get(explanation.subject))
+    remembered = facts.get(explanation.partner)
+    if example.partner is None or remembered is None or remembered.occurrences is None:
+        return shown
+    partner = remembered.occurrences.get(example.partner)
+    # A key that both have in common is shown once.
+    return (
+        shown
+        if partner is None
+        else f"{shown} with {labels.partner} {_shown(partner, labels.partner_keys, remembered)}"
     )
+
+
+def _shown(occurrence: Occurrence, keys: Iterable[str], remembered: AtomFacts | None) -> str:
+    """Return the values of an occurrence that a pair compares, and its start."""
+    identity = occurrence.identity
+    start_ns = occurrence.order[0]
+    start = rfc3339(start_ns // 1_000_000) if start_ns >= 0 else None
+    at = f"at {start}" if start else f"span {identity[:_ID_BYTES].hex()}"
+    return " ".join([*_values(identity, keys, remembered), at])
+
+
+def _values(identity: bytes, keys: Iterable[str], remembered: AtomFacts | None) -> list[str]:
+    """Return the values of keys, redacted, as the witness of a span has them."""
+    witnesses = remembered.witnesses if remembered else []
+    witness = next((each.witness for each in witnesses if each.identity == identity), None)
     if witness is None:
         return []
     named = {
         name: value
-        for key in explanation.labels.keys
+        for key in keys
         for name, value in witness.attributes.items()
         if name == key or name.endswith(f".{key}")
     }

@@ -50,6 +50,9 @@ _SCALARS: dict[type, str] = {
 }
 
 
+_KINDS = {None: trace_pb2.Span.SPAN_KIND_UNSPECIFIED, "server": trace_pb2.Span.SPAN_KIND_SERVER}
+
+
 def _any_value(value: Value) -> Message:
     """A value as OTLP has it."""
     match value:
@@ -83,6 +86,8 @@ def _spans_request(sent: list[tuple[bytes, Span]]) -> Message:
                             trace_pb2.Span(
                                 trace_id=trace_id,
                                 span_id=span.identity * 8,
+                                parent_span_id=span.parent_id * 8,
+                                kind=_KINDS[span.kind],
                                 name=span.name,
                                 start_time_unix_nano=span.start_ns or 0,
                                 attributes=_pairs(span.attributes),
@@ -111,6 +116,7 @@ def _logs_request(sent: list[tuple[bytes, Span]]) -> Message:
                         log_records=[
                             LogRecord(
                                 trace_id=trace_id,
+                                span_id=span.parent_id * 8,
                                 event_name="" if span.events else span.name,
                                 observed_time_unix_nano=span.start_ns or 0,
                                 severity_number=SeverityNumber.SEVERITY_NUMBER_INFO,

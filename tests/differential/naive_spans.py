@@ -54,17 +54,29 @@ def _parts(subject: Subject) -> tuple[str, Cond | None]:
 def satisfying(span: Span, subject: Subject) -> list[Attributes]:
     """The events of a span that satisfy the subject, or one without attributes for the span; none when it does not."""
     name, where = _parts(subject)
-    events = [event.attributes for event in span.events if event.name == name]
+    events = [event.attributes for event in span.events if event.name == name] or [{}]
+    return [event for event in events if is_about(span, subject) and (where is None or holds(where, name, span, event))]
+
+
+def has_event(span: Span, subject: Subject) -> bool:
+    """Whether a span has an event of the name of the subject."""
+    name, _ = _parts(subject)
+    return any(event.name == name for event in span.events)
+
+
+def is_about(span: Span, subject: Subject) -> bool:
+    """Whether a span has what the subject names, whatever its where says."""
+    name, where = _parts(subject)
     flag = span.attributes.get(name)
-    is_named = name in {span.name, "span"} or events or (_is_there(flag) and str(flag).lower() != "false")
+    is_named = name in {span.name, "span", *(event.name for event in span.events)}
+    is_named |= _is_there(flag) and str(flag).lower() != "false"
     asked = list(comparisons(where)) if where else []
     names = [each.name.text for each in asked]
     names += [
         each.value.name.text for each in asked if isinstance(each, Comparison) and isinstance(each.value, Reference)
     ]
     is_carried = any(_is_there(_find(f"{name}.{each}".lstrip("."), "", span, {})) for each in names)
-    is_about = is_carried or (name and is_named)
-    return [event for event in events or [{}] if is_about and (where is None or holds(where, name, span, event))]
+    return is_carried or (bool(name) and is_named)
 
 
 def holds(cond: Cond, name: str, span: Span, event: Attributes) -> bool:

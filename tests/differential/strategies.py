@@ -50,10 +50,18 @@ _counts = st.builds(nodes.Count, _has)
 _few = st.sampled_from([-1, 0, 1, 2, 1.5]).map(nodes.Number)
 _signs = st.sampled_from(["==", "!=", "<", "<=", ">", ">="])
 _orders = st.sampled_from(["before", "after"]).map(nodes.RelationWord)
-_keys = st.lists(_names.map(lambda name: nodes.JoinKey("same", name)), max_size=2).map(tuple)
+_keys = st.lists(
+    st.builds(nodes.JoinKey, st.sampled_from(["same", "same", "different"]), _names)
+    | st.builds(nodes.JoinKey, st.sampled_from(["==", "!="]), _names, _names),
+    max_size=2,
+).map(tuple)
+_structures = st.sampled_from(["above", "below", "directly above", "directly below", "beside"]).map(nodes.RelationWord)
+_within = st.builds(nodes.RelationWord, st.just("within"), st.sampled_from([0, 1, 2, 10**9]).map(nodes.Duration))
+_words = st.tuples(_orders) | st.tuples(_orders, _within) | st.tuples(_orders, _structures)
+_unordered = st.just(()) | st.tuples(_structures) | st.tuples(_within)
 _between = st.lists(st.builds(nodes.Without, _subjects, st.booleans()), max_size=1).map(tuple)
-_relations = st.builds(nodes.Relations, st.tuples(_orders), _keys, _between) | st.builds(
-    nodes.Relations, st.tuples(_orders) | st.just(()), _keys
+_relations = st.builds(nodes.Relations, _words, _keys, _between) | st.builds(
+    nodes.Relations, _words | _unordered, _keys
 )
 _partners = st.builds(nodes.Partner, _subjects, _relations, st.booleans())
 _narrowing = st.none() | st.builds(nodes.Partner, _subjects, _relations)
@@ -85,6 +93,14 @@ _attributes: st.SearchStrategy[Attributes] = st.dictionaries(
     st.sampled_from(["x", "y", "a.x", "b.y", "a", "b"]), _values, max_size=3
 )
 _few_attributes: st.SearchStrategy[Attributes] = st.just({}) | _attributes
+
+
+def _identified(span: Span) -> Span:
+    """The span, whose id is its identity."""
+    span.span_id = span.identity
+    return span
+
+
 spans = st.builds(
     Span,
     name=st.sampled_from(["a", "b", "d"]),
@@ -93,5 +109,7 @@ spans = st.builds(
     events=st.lists(st.builds(Event, st.sampled_from(["a", "b"]), _few_attributes), max_size=2).map(tuple),
     resource=_few_attributes,
     scope=_few_attributes,
+    parent_id=st.sampled_from([b"", b"1", b"2", b"4"]),
+    kind=st.sampled_from([None, "server"]),
     identity=st.sampled_from([b"1", b"2", b"3"]),
-)
+).map(_identified)

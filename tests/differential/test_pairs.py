@@ -23,12 +23,22 @@ from topics.records.facts import Fact
 
 _names = st.sampled_from(["a", "b", "d"]).map(nodes.Name)
 _subjects = st.builds(nodes.Has, _names)
-_keys = st.lists(st.sampled_from(["x", "y"]).map(lambda name: nodes.JoinKey("same", nodes.Name(name))), max_size=2)
+_key_names = st.sampled_from(["x", "y"]).map(nodes.Name)
+_keys = st.lists(
+    st.builds(nodes.JoinKey, st.sampled_from(["same", "same", "different"]), _key_names)
+    | st.builds(nodes.JoinKey, st.sampled_from(["==", "!="]), _key_names, _key_names),
+    max_size=2,
+).map(tuple)
+_structures = st.sampled_from(["above", "below", "directly above", "directly below", "beside"]).map(nodes.RelationWord)
+_durations = st.integers(0, 3).map(nodes.Duration)
+_within = st.builds(nodes.RelationWord, st.just("within"), _durations)
+_sometimes = st.just(()) | st.just(()) | st.tuples(_within) | st.tuples(_structures) | st.tuples(_structures, _within)
 _orders = st.sampled_from(["before", "after"]).map(nodes.RelationWord)
 _between = st.lists(st.builds(nodes.Without, _subjects, st.booleans()), max_size=1).map(tuple)
+_ordered = st.tuples(_orders, _sometimes).map(lambda words: (words[0], *words[1]))
 _relations = (
-    st.builds(nodes.Relations, st.tuples(_orders), _keys.map(tuple), _between)
-    | st.builds(nodes.Relations, st.just(()), _keys.map(tuple))
+    st.builds(nodes.Relations, _ordered, _keys, _between)
+    | st.builds(nodes.Relations, _sometimes, _keys)
     | st.builds(nodes.Relations, st.tuples(_orders))
 )
 _narrowing = st.none() | st.builds(nodes.Partner, _subjects, _relations)
@@ -57,6 +67,10 @@ _spans = st.builds(
     start_ns=st.sampled_from([None, 1, 2, 3, 4, 5, 6]),
     attributes=_attributes,
     events=st.lists(st.builds(Event, st.sampled_from(["a", "b"]), _attributes), max_size=1).map(tuple),
+    span_id=st.integers(1, 7).map(lambda number: bytes([number])),
+    parent_id=st.integers(0, 8).map(lambda number: bytes([number][: number > 0])),
+    is_log=st.sampled_from([False, False, False, True]),
+    kind=st.sampled_from([None, None, "server", "consumer", "client"]),
     identity=st.integers(1, 7).map(lambda number: bytes([number])),
 )
 _REDACTED = Redaction({"x": Treatment.HASH, "b.y": Treatment.MASK}, b"0123456789abcdef")

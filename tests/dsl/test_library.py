@@ -118,7 +118,7 @@ def _names_of_ours(compiled: CompiledRule) -> Iterator[str]:
     """The names in a rule that are neither in the conventions nor built in."""
     for spec in compiled.atom_specs:
         name, where = split_subject(spec.subject)
-        used = (*attribute_names(where), *spec.keys)
+        used = (*attribute_names(where), *(key.name for key in spec.keys))
         keys = {attribute: lookup_keys(attribute, name) for attribute in used}
         ours = {attribute for attribute, reported in keys.items() if not _is_known(*reported)}
         yield from ours

@@ -96,7 +96,8 @@ def test_traces_get_the_verdicts_shown(rule: str, line: str) -> None:
 
     judgements = judge_trace(rules, spans, whole=is_whole)
 
-    assert [] == reported
+    # A rule with `above` or `below` is about every trace, of which the page itself warns.
+    assert [] == [problem for problem in reported if problem.code != "W408"]
     [actual] = [each.verdict.value for each in judgements] or ["not_applicable"]
     is_true = "yes" if actual == "broken" else "no"
     assert expected == (is_true if expected in {"yes", "no"} else actual)

@@ -62,7 +62,8 @@ def _facts(atom: Atom, spans: list[Span]) -> AtomFacts:
     starts = [span.start_ns for span in hits if span.start_ns is not None]
     occurrences = Occurrences()
     for span in hits:
-        occurrences.add(span.span_id, span.start_ns, hash_variants(atom.variants(span), [key_hash] * len(atom.keys)))
+        hashes = [key_hash] * (len(atom.keys) + len(atom.links))
+        occurrences.add(span.span_id, span.start_ns, hash_variants(atom.variants(span), hashes))
     identities = sorted({span.span_id for span in hits})
     return AtomFacts(
         first_ns=min(starts, default=None),

@@ -14,9 +14,11 @@ from dsl.judge.span import Attributes
 _MANY = MAX_OCCURRENCES
 
 
-def spans(name: str, count: int, first: int = 0, step: int = 1, attributes: Attributes | None = None) -> list[Span]:
+def spans(
+    name: str, count: int, first: int = 0, step: int = 1, attributes: Attributes | None = None, of: str = ""
+) -> list[Span]:
     """Spans of a name that start one after the other."""
-    ids = [f"{name}{number:07}".encode() for number in range(count)]
+    ids = [f"{name}{of}{number:07}".encode() for number in range(count)]
     return [
         Span(name, span_id=each, start_ns=1 + first + step * number, attributes=attributes or {}, identity=each)
         for number, each in enumerate(ids)
@@ -81,6 +83,61 @@ def verdict(condition: str, trace: Iterable[Span]) -> str:
             lambda: [*spans("a", 3000, step=3), *spans("b", 3000, first=1, step=3), *spans("c", 3000, first=2, step=3)],
             "held",
         ),
+        # A search is limited in each bucket of equal keys, not over all.
+        (
+            "when { a } always { each a has own b with same k, different u }",
+            lambda: [
+                span
+                for k in range(4)
+                for span in [
+                    *spans("a", 300, first=k, attributes={"k": k, "u": 1}, of=str(k)),
+                    *spans("b", 300, attributes={"k": k, "u": 2}, of=str(k)),
+                ]
+            ],
+            "held",
+        ),
+        (
+            "when { a } always { each a has own b with same k, different u }",
+            lambda: [
+                *spans("a", 501, attributes={"k": 1, "u": 1}),
+                *spans("b", 501, attributes={"k": 1, "u": 2}),
+            ],
+            "undetermined",
+        ),
+        # Nobody competes for partners that do not exist.
+        (
+            "when { a } always { each a has own b with same k, different u }",
+            lambda: [*spans("a", 501, attributes={"k": 1, "u": 1}), *spans("b", 501, attributes={"k": 2, "u": 2})],
+            "broken",
+        ),
+        (
+            "when { a } always { each a has own b within 1s }",
+            lambda: [*spans("a", 3000, step=2 * 10**9), *spans("b", 3000, first=10**9, step=2 * 10**9)],
+            "held",
+        ),
+        # Equal neighbours are tested once; others up to a limit.
+        (
+            "when { a } always { each a has b with different u }",
+            lambda: [
+                *spans("a", 3000, attributes={"u": 1}),
+                *spans("b", 3000, attributes={"u": 1}),
+                *spans("b", 1, attributes={"u": 2}, of="z"),
+            ],
+            "held",
+        ),
+        (
+            "when { a } always { each a has b with different u, different v }",
+            lambda: [
+                *spans("a", 100, attributes={"u": 1, "v": 1}),
+                *spans("b", 2000, attributes={"u": 1, "v": 1}),
+                *[
+                    span
+                    for number in range(2000)
+                    for span in spans("b", 1, attributes={"u": 1, "v": number}, of=f"v{number}")
+                ],
+            ],
+            "undetermined",
+        ),
         # With several values each a search would take too long.
         (
             "when { a } always { each a has own b with same k }",
@@ -127,7 +184,7 @@ def test_keys_make_an_atom_of_their_own() -> None:
         }
     )
 
-    keys = sorted((atom.text, atom.keys) for atom in rules.atoms.values())
+    keys = sorted((atom.text, tuple(key.name for key in atom.keys)) for atom in rules.atoms.values())
 
     assert [("a", ()), ("a", ("k", "l")), ("b", ()), ("b", ("k", "l"))] == keys
 

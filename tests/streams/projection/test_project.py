@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from dsl import RuleSet, Span, compile_texts
+from dsl.judge.atoms import ANCESTRY
+from dsl.judge.keys import key_hash
 from dsl.judge.span import Event, Value
 from streams.decode.decoder import Decoded, TraceSpans
 from streams.projection.budget import Budget, project
-from streams.projection.project import TRUNCATION_MARK, VALUE_BYTES, Projector, scalar
+from streams.projection.project import NOTHING_SHOWN, TRUNCATION_MARK, VALUE_BYTES, Projector, scalar
 from streams.projection.redact import Redaction, treatments
 from tests.support.builders import TRACE, trace_id
 from tests.support.growth import LINEAR, growth
@@ -258,6 +260,22 @@ def test_what_pairs_compare_travels_as_hashes_of_the_values_as_they_were() -> No
     assert b"[masked]" in encode(Facts(version=VERSION, rules="", sections=[_section(facts)]))
 
 
+def test_two_names_are_compared_if_one_is_redacted() -> None:
+    """`K == L` has equal hashes for equal values, although only K is redacted; neither value is published as a key."""
+    rules, _ = compile_texts({"t.rules": "// id: r\nwhen { a } never { some a has b with user.id == id }"})
+    redaction = Redaction(treatments("user.id=drop"), b"0123456789abcdef")
+    spans = [
+        Span("a", identity=b"a", attributes={"user.id": "u-17"}),
+        Span("b", identity=b"b", attributes={"id": "u-17"}),
+    ]
+
+    facts = Projector(rules, identity=(), redaction=redaction).facts_of(spans)
+
+    keys = [fact.keys for fact in facts if fact.keys is not None]
+    assert 2 == len(keys)
+    assert (((key_hash("u-17"),),),) != keys[0] == keys[1]
+
+
 def test_facts_say_of_pairs_only_what_they_ask() -> None:
     """Facts have keys only for pairs that need them: none, only whether a start is missing, or each span's."""
     texts = {
@@ -271,6 +289,21 @@ def test_facts_say_of_pairs_only_what_they_ask() -> None:
         rules, _ = compile_texts({"t.rules": f"// id: r\n{text}"})
 
         assert expected == [fact.keys for fact in Projector(rules).facts_of(spans)]
+
+
+def test_facts_have_parents_only_if_a_pair_asks_for_ancestors() -> None:
+    """Of all spans only ids and parents travel, and of log records nothing."""
+    spans = [
+        Span("x", span_id=b"1", parent_id=b"2", identity=b"1", start_ns=5, kind="server"),
+        Span("x", span_id=b"1", identity=b"log", is_log=True),
+    ]
+    hashes = ((key_hash("edge"),), (key_hash("32"),), (key_hash("31"),))
+    texts = {"directly above": [], "above": [Fact(ANCESTRY.fingerprint, b"1", None, NOTHING_SHOWN, (hashes,))]}
+
+    for word, expected in texts.items():
+        rules, _ = compile_texts({"t.rules": f"// id: r\nwhen {{ a }} always {{ each a has b {word} }}"})
+
+        assert expected == Projector(rules).facts_of(spans)
 
 
 def _section(facts: list[Fact]) -> Section:

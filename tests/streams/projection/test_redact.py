@@ -146,6 +146,18 @@ def test_key_of_a_pair_is_hashed_as_its_attribute_is_redacted() -> None:
     assert hidden("u-17") == hidden_below("u-17")
 
 
+def test_keys_that_are_compared_have_hashes_of_one_kind() -> None:
+    """If only one of two names is redacted, the hashes of both are keyed, or neither value can be compared."""
+    keyless = Redaction(treatments("masked=mask"))
+
+    left, right = ALL.key_hash("kept", "masked"), ALL.key_hash("masked", "kept")
+
+    assert left is not None
+    assert right is not None
+    assert key_hash("u-17") != left("u-17") == right("u-17")
+    assert (None, None) == (keyless.key_hash("kept", "masked"), keyless.key_hash("masked", "kept"))
+
+
 def test_redacted_value_is_not_compared_without_a_key() -> None:
     """A hash that anybody could reverse by guessing must not be published."""
     keyless = Redaction(treatments("masked=mask"))

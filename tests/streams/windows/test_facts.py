@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 from msgspec.structs import replace
 
+from dsl.judge import occurrences
+from dsl.judge.atoms import ANCESTRY
 from dsl.judge.occurrences import Occurrence, Occurrences, Variant
+from streams.windows import facts as facts_of_windows
 from streams.windows.facts import WITNESS_COUNT, AtomFacts
 from tests.support.builders import fact
 
@@ -118,6 +122,21 @@ def test_occurrences_are_kept_when_a_fact_says_that_a_pair_asks() -> None:
     expected = Occurrences(has_unstarted=True, kept=[Occurrence((2).to_bytes(8, "big"), (Variant(6, ((b"x",),)),))])
     assert (None, expected) == (before, facts.occurrences)
     assert facts == msgspec.msgpack.decode(msgspec.msgpack.encode(facts), type=AtomFacts)
+
+
+def test_parents_of_more_spans_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit on the parents of spans is another one than that on occurrences."""
+    monkeypatch.setattr(occurrences, "MAX_OCCURRENCES", 1)
+    monkeypatch.setattr(facts_of_windows, "MAX_SPANS", 2)
+    kept: dict[bytes, int] = {}
+
+    for atom in (ANCESTRY.fingerprint, b"another"):
+        of_atom = AtomFacts()
+        for number in range(3):
+            of_atom.add(replace(fact(number, None), atom=atom, keys=((),)), 0, 1)
+        kept[atom] = len(of_atom.occurrences.kept) if of_atom.occurrences else 0
+
+    assert {ANCESTRY.fingerprint: 2, b"another": 1} == kept
 
 
 def test_what_an_earlier_version_stored_is_read() -> None:

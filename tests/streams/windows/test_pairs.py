@@ -41,7 +41,15 @@ def sentence_of(condition: str, trace: str) -> str:
             'broken fail{"session": "a"} tool{"session": "a"} tool{"session": "b"}',
             (
                 "some tool has fail before with same session, which the rule forbids, was seen (1 of 2 tool has such "
-                "fail: session a at 2026-01-05T12:00:01.000Z)"
+                "fail: session a at 2026-01-05T12:00:01.000Z with fail at 2026-01-05T12:00:00.000Z)"
+            ),
+        ),
+        (
+            "when { fail } never { some tool has fail before with by == owner, different node }",
+            'broken fail{"owner": 7, "node": "n"} tool{"by": 7, "node": "m"}',
+            (
+                "(1 of 1 tool has such fail: by 7 node m at 2026-01-05T12:00:01.000Z with fail node n owner 7 at "
+                "2026-01-05T12:00:00.000Z)"
             ),
         ),
         (

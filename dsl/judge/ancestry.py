@@ -1,0 +1,110 @@
+"""Finds the ancestors of spans, for `above` and `below`.
+
+In: the parents of all spans of a trace, as occurrences of `dsl.judge.atoms.ANCESTRY`. Out: the ancestors of a span as
+far as they are known. A parent that was not seen may have any ancestor, unless its child is a server or consumer span:
+such a span is where the traced part of the system begins. In a circle of parents, which no trace has, nothing is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from dsl.judge.keys import KeyHashes
+from dsl.judge.occurrences import Occurrence, Occurrences
+
+MAX_SPANS = 100_000
+"""The limit on the spans of a trace whose parents are kept."""
+
+MAX_ANCESTORS = 1000
+"""The limit on the ancestors of a span that are looked at."""
+
+
+class LinkColumns(NamedTuple):
+    """The indices of the links among the keys of an atom."""
+
+    edge: int
+    parent: int
+    span: int
+
+
+OF_SPANS = LinkColumns(0, 1, 2)
+"""Those of `dsl.judge.atoms.ANCESTRY`."""
+
+
+class Ancestors(NamedTuple):
+    """The hashed ids of the ancestors of a span; `is_known` when these are all."""
+
+    ids: frozenset[bytes]
+    is_known: bool
+
+
+NO_ANCESTORS = Ancestors(frozenset(), is_known=True)
+
+
+class _Parent(NamedTuple):
+    """The parent of a span, and whether that span is a server's or consumer's."""
+
+    id: bytes
+    is_of_edge: bool
+
+
+class Ancestry:
+    """The parents of the spans of a trace."""
+
+    def __init__(self, spans: Occurrences) -> None:
+        self._is_complete = len(spans.kept) < MAX_SPANS
+        self._spans: dict[bytes, Occurrence] = {}
+        for span in spans.kept:
+            for variant in span.variants:
+                for own_id in variant.keys[OF_SPANS.span] or ():
+                    self._spans[own_id] = span
+        self._above: dict[_Parent, Ancestors] = {}
+
+    def of(self, keys: KeyHashes, columns: LinkColumns) -> Ancestors:
+        """Return the ancestors of an occurrence with these keys."""
+        parent = next(_parents([keys], columns), None)
+        if parent is None:
+            return NO_ANCESTORS
+        if parent not in self._above:
+            self._above[parent] = self._walk(parent)
+        found = self._above[parent]
+        own = keys[columns.span] or ()
+        return found._replace(ids=found.ids.difference(own)) if own and own[0] in found.ids else found
+
+    def _walk(self, start: _Parent) -> Ancestors:
+        """Search depth-first: a parent that is on the path already closes a circle."""
+        found, path, is_known = {start.id}, {start.id}, not self._is_lost(start)
+        steps = [(start.id, self._parents_of(start.id))]
+        while steps:
+            at, parents = steps[-1]
+            for parent in parents:
+                is_known &= parent.id not in path and not self._is_lost(parent)
+                if parent.id not in found:
+                    found.add(parent.id)
+                    path.add(parent.id)
+                    steps.append((parent.id, self._parents_of(parent.id)))
+                    break
+            else:
+                steps.pop()
+                path.discard(at)
+            if len(found) > MAX_ANCESTORS:
+                return Ancestors(frozenset(found), is_known=False)
+        return Ancestors(frozenset(found), is_known)
+
+    def _parents_of(self, span_id: bytes) -> Iterator[_Parent]:
+        span = self._spans.get(span_id)
+        return iter(()) if span is None else _parents([variant.keys for variant in span.variants], OF_SPANS)
+
+    def _is_lost(self, parent: _Parent) -> bool:
+        """Return whether a parent, and so its ancestors, may be missing."""
+        span = self._spans.get(parent.id)
+        if span is None:
+            return not (parent.is_of_edge and self._is_complete)
+        return not span.is_complete
+
+
+def _parents(variants: Sequence[KeyHashes], columns: LinkColumns) -> Iterator[_Parent]:
+    for keys in variants:
+        for parent in keys[columns.parent] or ():
+            yield _Parent(parent, bool(keys[columns.edge]))
