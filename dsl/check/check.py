@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import re2
 
 from dsl import problems
+from dsl.check.aggregates import check_comparison
 from dsl.check.pairs import check_pair
 from dsl.files.draft import Draft
 from dsl.judge.builtin import CLOSED_SETS, DURATION, builtin_of
@@ -55,7 +56,6 @@ _NUMBER = "a number, a duration or $name"
 _TEXTS = 'a text or a list of texts; write a number as text: "5"'
 _CONTAINED = "a text, number, true, false or a list of them"
 _NETWORKS = 'a network such as "10.0.0.0/8", or a list of them'
-_COUNT = "a number or another count"
 
 _EXPECTED_OPERANDS = {"==": _ONE_VALUE, "!=": _ONE_VALUE, "in": _LIST, "not in": _LIST, "contains": _CONTAINED}
 _EXPECTED_OPERANDS |= {"matches": _TEXTS, "starts_with": _TEXTS, "ends_with": _TEXTS, "in_cidr": _NETWORKS}
@@ -128,10 +128,8 @@ def _expr(expr: Expr, source: SourceText) -> Iterator[Problem]:
             yield problems.bare_string(source.spot(expr.at), f'"{name.text}"')
         case Pair():
             yield from check_pair(expr, source)
-        case CountComparison(left, op, right):
-            for side in (left, right):
-                if isinstance(side, Duration):
-                    yield problems.wrong_operand(source.spot(side.at), op, _COUNT)
+        case CountComparison():
+            yield from check_comparison(expr, source)
 
 
 def _subject(subject: Subject, source: SourceText) -> Iterator[Problem]:

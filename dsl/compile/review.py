@@ -16,7 +16,7 @@ from dsl import problems
 from dsl.compile.compile import CompiledRule, build_rule_set, compile_files
 from dsl.files.definitions import read_files
 from dsl.files.draft import DraftTest
-from dsl.judge.atoms import Atom, Pairing
+from dsl.judge.atoms import Atom, Pairing, Use
 from dsl.judge.keys import hash_variants, key_hash
 from dsl.judge.occurrences import Occurrences
 from dsl.judge.ruleset import Rule, RuleSet
@@ -42,14 +42,26 @@ class InMemoryAtomFacts:
 
     def add(self, atom: Atom, span: Span) -> None:
         """Record that the span hit the atom."""
-        self.identities.add(span.identity)
-        if span.start_ns is not None:
-            self.first_ns = span.start_ns if self.first_ns is None else min(self.first_ns, span.start_ns)
-            self.last_ns = span.start_ns if self.last_ns is None else max(self.last_ns, span.start_ns)
-        if atom.pairing:
+        if atom.use is Use.DISTINCT:
+            self._add_values(atom, span)
+        else:
+            self.identities.add(span.identity)
+        if (time_ns := atom.time_ns(span)) is not None:
+            self.first_ns = time_ns if self.first_ns is None else min(self.first_ns, time_ns)
+            self.last_ns = time_ns if self.last_ns is None else max(self.last_ns, time_ns)
+        if atom.pairing and atom.use is not Use.DISTINCT:
+            self._add_occurrence(atom, span)
+
+    def _add_values(self, atom: Atom, span: Span) -> None:
+        [(values,)] = atom.variants(span)
+        if values is None:
             self.occurrences = self.occurrences or Occurrences()
-            variants = atom.variants(span) if atom.pairing is Pairing.EACH else ()
-            self.occurrences.add(span.identity, span.start_ns, hash_variants(variants, [key_hash] * len(atom.keys)))
+        self.identities.update(map(key_hash, values or ()))
+
+    def _add_occurrence(self, atom: Atom, span: Span) -> None:
+        self.occurrences = self.occurrences or Occurrences()
+        variants = atom.variants(span) if atom.pairing is Pairing.EACH else ()
+        self.occurrences.add(span.identity, span.start_ns, hash_variants(variants, [key_hash] * len(atom.keys)))
 
 
 def review(paths: Iterable[str | Path], today: date) -> list[Problem]:

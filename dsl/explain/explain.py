@@ -12,11 +12,11 @@ from dsl.check.meaning import Meaning, meaning_of
 from dsl.compile.compile import CompiledRule
 from dsl.explain.phrase import clauses, joined, noun, sentence, whose_phrase
 from dsl.files.triage import KEYS
-from dsl.judge.atoms import AtomSpec, lookup_names
+from dsl.judge.atoms import AtomSpec, Use, lookup_names
 from dsl.judge.formula import compare
 from dsl.judge.ruleset import Mode, Rule, RuleException
 from dsl.show import printable
-from dsl.syntax.nodes import AllOf, AnyOf, CountComparison, Expr, Not, Number, subjects
+from dsl.syntax.nodes import AllOf, AnyOf, CountComparison, Duration, Expr, Not, Number, TraceDuration, subjects
 from dsl.syntax.parse import parse_cond
 from dsl.syntax.printer import body_text, cond_text
 from dsl.syntax.source import SourceText, source_file
@@ -109,6 +109,8 @@ def _implies_hit(expr: Expr) -> bool:
         case AnyOf(items):
             return all(map(_implies_hit, items))
         case CountComparison(left, op, right):
+            if any(isinstance(side, Duration | TraceDuration) for side in (left, right)):
+                return False  # a duration needs any span
             zero, other = (side.value if isinstance(side, Number) else 0 for side in (left, right))
             return not compare(zero, op, other)
         case _:
@@ -130,10 +132,10 @@ def _exported_data(atom_specs: Collection[AtomSpec], identity: Iterable[str]) ->
     yield "if present, the attributes that the rule names: " + ", ".join(sorted(named))
     yield "if present, the identity attributes: " + ", ".join(sorted(identity))
     if compared:
-        yield "if present, hashes of the values that pairs compare: " + ", ".join(sorted(compared))
+        yield "if present, hashes of the values that pairs and aggregates compare: " + ", ".join(sorted(compared))
 
 
 def _atom(spec: AtomSpec) -> str:
     unless = [f"unless {cond_text(each.where)}" for each in spec.exemptions]
-    keys = [f"with {', '.join(spec.keys)}"] if spec.keys else []
+    keys = [f"{spec.use.value} {', '.join(spec.keys)}".rstrip()] if spec.keys or spec.use is not Use.COMPARED else []
     return " ".join([spec.fingerprint.hex(), spec.text, *keys, *unless])

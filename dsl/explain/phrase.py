@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from dsl.judge.predicate import EVERY_SPAN
 from dsl.syntax.nodes import (
+    Aggregate,
     AllOf,
     AnyOf,
     Comparison,
@@ -32,10 +33,12 @@ from dsl.syntax.nodes import (
     Order,
     Pair,
     Partner,
+    Quantity,
     Reference,
     Relations,
     Subject,
     Text,
+    TraceDuration,
     Without,
 )
 from dsl.syntax.printer import operand_text
@@ -67,6 +70,8 @@ _COMPARISONS = MappingProxyType(
         "ends_with": ("ends with", "does not end with"),
     }
 )
+
+_AGGREGATES = MappingProxyType({"distinct": "number of different values of"})
 
 _PLAIN = 10**15
 """Whole numbers below this are written in full, even if the rule writes 1e6."""
@@ -210,10 +215,22 @@ def _of(without: Without, relations: Relations) -> str:
     return " (whatever its values)" if without.is_any and relations.keys else ""
 
 
-def _amount(side: Count | Number | Duration) -> str:
-    if isinstance(side, Count):
-        return "the number of spans" + noun(side.subject).removeprefix("span")
-    return operand_text(side)
+def _amount(side: Quantity | Number | Duration) -> str:
+    match side:
+        case Count(subject):
+            return "the number of " + _plural(subject)
+        case Aggregate("count by", subject, name):
+            return f"the largest number of {_plural(subject)} with the same {_quoted(name.text)}"
+        case Aggregate(function, subject, name):
+            return f"the {_AGGREGATES[function]} {_quoted(name.text)} of {_plural(subject)}"
+        case TraceDuration():
+            return "the duration of the trace"
+        case Number() | Duration():
+            return operand_text(side)
+
+
+def _plural(subject: Subject) -> str:
+    return "spans" + noun(subject).removeprefix("span")
 
 
 def _value(op: str, operand: Operand) -> str:

@@ -6,9 +6,9 @@ Equal subjects share an atom; the time zone is part of it only where the subject
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import Enum, IntEnum
 from functools import partial
 from hashlib import blake2b
 from itertools import islice
@@ -16,7 +16,7 @@ from typing import TypeAlias
 from zoneinfo import ZoneInfo
 
 from dsl.judge.builtin import BUILTINS, TIME_PREFIX, builtin_of, lookup_keys, zone_of
-from dsl.judge.keys import KeyTexts, canonical_texts
+from dsl.judge.keys import MAX_ELEMENTS, KeyTexts, canonical_texts
 from dsl.judge.predicate import (
     EVERY_SPAN,
     Predicate,
@@ -43,15 +43,27 @@ _Variants: TypeAlias = Callable[[Span], tuple[KeyTexts, ...]]
 
 
 class Pairing(IntEnum):
-    """What pairs must know about the occurrences of an atom; each level includes the ones below.
+    """What pairs and aggregates must know about the hits of an atom; each level includes the ones below.
 
     NOTHING: no more than the first and last start. UNSTARTED: also whether one has no start. EACH: every occurrence,
-    with its start and join keys.
+    with its start and keys, or the values of the key with `Use.DISTINCT`.
     """
 
     NOTHING = 0
     UNSTARTED = 1
     EACH = 2
+
+
+class Use(Enum):
+    """What the keys of an atom are for, or which time its facts have; part of the atom's fingerprint.
+
+    COMPARED: occurrences keep the hashes of the keys' values, for pairs and `count by`. DISTINCT: the different values
+    of the one key are counted instead of spans. ENDS: the atom has no keys, and its facts the ends of spans.
+    """
+
+    COMPARED = "with"
+    DISTINCT = "distinct"
+    ENDS = "ends"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +78,11 @@ class Exemption:
 class Atom:
     """A predicate on one span.
 
-    `fingerprint` is 8 bytes; `text` is the subject in canonical form. `counted` is how many distinct spans must be told
-    apart, 0 when no rule counts the atom. `pairing` is what pairs must know, and `keys` are the names of their join
-    keys. `names` are the names of spans, attributes and events of which a span must have one to satisfy the atom; None
-    when any span may. `attributes` are all attributes that it may look up. `holds` returns whether a span satisfies the
-    atom, and never raises.
+    `fingerprint` is 8 bytes; `text` is the subject in canonical form. `counted` is how many distinct spans or values
+    must be told apart, 0 when no rule counts the atom. `pairing` is what pairs and aggregates must know, and `keys` are
+    the names of the attributes that they compare, as `use` says. `names` are the names of spans, attributes and events
+    of which a span must have one to satisfy the atom; None when any span may. `attributes` are all attributes that it
+    may look up. `holds` returns whether a span satisfies the atom, and never raises.
     """
 
     fingerprint: bytes
@@ -78,14 +90,22 @@ class Atom:
     counted: int
     pairing: Pairing
     keys: tuple[str, ...]
+    use: Use
     names: frozenset[str] | None = field(repr=False)
     attributes: frozenset[str] = field(repr=False)
     holds: Predicate = field(repr=False, compare=False)
     _witness: _Witness = field(repr=False, compare=False)
     _variants: _Variants = field(repr=False, compare=False)
 
+    def time_ns(self, span: Span) -> int | None:
+        """Return the time of the fact that a span satisfied the atom: the span's start or end."""
+        return span.end_ns if self.use is Use.ENDS else span.start_ns
+
     def variants(self, span: Span) -> tuple[KeyTexts, ...]:
-        """Return the values of the join keys on a span that satisfies the atom, one tuple per event that does."""
+        """Return the values of the keys on a span that satisfies the atom, one tuple per event that does.
+
+        For an aggregate, there is one tuple for all events.
+        """
         return self._variants(span)
 
     def witness(self, span: Span) -> dict[str, Value]:
@@ -100,8 +120,8 @@ class Atom:
 class AtomSpec:
     """The specification of an atom before it is compiled; specs with the same fingerprint are equal.
 
-    `keys` are the names of the join keys. `text` is the subject in canonical form. `fingerprint` is 8 bytes of BLAKE2b
-    over the text, the time zone if it matters, the exceptions and the keys.
+    `keys` are the names of the attributes that pairs or aggregates compare. `text` is the subject in canonical form.
+    `fingerprint` is 8 bytes of BLAKE2b over the text, the time zone if it matters, the exceptions, the keys and `use`.
     """
 
     # Only the fingerprint is compared: two unequal specs of one atom would leave one of them without hits or counts.
@@ -109,6 +129,7 @@ class AtomSpec:
     zone: str = field(compare=False)
     exemptions: tuple[Exemption, ...] = field(default=(), compare=False)
     keys: tuple[str, ...] = field(default=(), compare=False)
+    use: Use = field(default=Use.COMPARED, compare=False)
     text: str = field(init=False, compare=False)
     fingerprint: bytes = field(init=False)
 
@@ -117,7 +138,8 @@ class AtomSpec:
         object.__setattr__(self, "text", subject_text(self.subject))
         lines = [self.text, *(f"@{self.zone}" for _ in [1] if self._reads_time())]
         lines += [f"except {cond_text(each.where)} until {each.until_ns}" for each in self.exemptions]
-        lines += [f"with {name_text(key)}" for key in self.keys]
+        lines += [f"{self.use.value} {name_text(key)}" for key in self.keys]
+        lines += [self.use.value for _ in [1] if self.use is Use.ENDS]
         digest = blake2b("\n".join(lines).encode(), digest_size=FINGERPRINT_BYTES).digest()
         object.__setattr__(self, "fingerprint", digest)
 
@@ -142,11 +164,12 @@ def compile_atom(spec: AtomSpec, counted: int, pairing: Pairing = Pairing.NOTHIN
         counted=counted,
         pairing=pairing,
         keys=spec.keys,
+        use=spec.use,
         names=_names(subject),
         attributes=frozenset(lookup_names(spec)),
         holds=predicate,
         _witness=_witness(subject, where, spec.keys, zone),
-        _variants=_variants(subject.name, where, spec.keys, zone),
+        _variants=_variants(subject.name, where, spec, zone),
     )
 
 
@@ -201,16 +224,28 @@ def _names(subject: SubjectParts) -> frozenset[str] | None:
     return frozenset(carried if subject.name is None else [subject.name, *carried])
 
 
-def _variants(name: str | None, where: Where | None, keys: tuple[str, ...], zone: ZoneInfo) -> _Variants:
-    if not keys:
+def _variants(name: str | None, where: Where | None, spec: AtomSpec, zone: ZoneInfo) -> _Variants:
+    if not spec.keys:
         return lambda _: ((),)
-    finds = [attribute_lookup(lookup_keys(key, name), zone) for key in keys]
+    finds = [attribute_lookup(lookup_keys(key, name), zone) for key in spec.keys]
 
     def variants(span: Span) -> tuple[KeyTexts, ...]:
         events = [event for event in _events(span, name) if where is None or where(span, event)]
         return tuple(dict.fromkeys(tuple(canonical_texts(find(span, event)) for find in finds) for event in events))
 
+    if spec.use is Use.DISTINCT:
+        return lambda span: ((_union(texts for (texts,) in variants(span)),),)
     return variants
+
+
+def _union(values: Iterable[tuple[str, ...] | None]) -> tuple[str, ...] | None:
+    """Return the different values of all events of a span; None when they are too many."""
+    union: dict[str, None] = {}
+    for texts in values:
+        if texts is None:
+            return None
+        union.update(dict.fromkeys(texts))
+    return tuple(union) if len(union) <= MAX_ELEMENTS else None
 
 
 def _witness(subject: SubjectParts, where: Where | None, keys: tuple[str, ...], zone: ZoneInfo) -> _Witness:

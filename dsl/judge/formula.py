@@ -2,7 +2,7 @@
 
 In: the facts of each atom that was hit. Out: true, false or None (unknown). In a whole trace, only a count above the
 counting limit is unknown. In a truncated one, an atom without hits is unknown, a count is a lower bound, and before and
-after are unknown. The terms of pairs are in `dsl.judge.pairs`.
+after are unknown. The terms of pairs are in `dsl.judge.pairs`, those of aggregates in `dsl.judge.aggregates`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
+from dsl.judge.aggregates import QuantityTerm
 from dsl.judge.facts import Facts
 from dsl.judge.pairs import PairBoundsTerm, PairExplanation, PairTerm
 
@@ -122,7 +123,9 @@ class AnyOfTerm:
         return truth
 
 
-Term: TypeAlias = HitTerm | OrderTerm | PairTerm | PairBoundsTerm | CountTerm | NotTerm | AllOfTerm | AnyOfTerm
+Term: TypeAlias = (
+    HitTerm | OrderTerm | PairTerm | PairBoundsTerm | CountTerm | QuantityTerm | NotTerm | AllOfTerm | AnyOfTerm
+)
 
 
 class Reason(NamedTuple):
@@ -148,6 +151,8 @@ def trigger_atoms(term: Term, *, positive: bool = True) -> Iterator[bytes]:
             yield from [term.subject] if positive is (term.quantifier == "some") else []
         case CountTerm(_, left, _, right):  # a higher count can make a comparison true or false
             yield from (side.atom for side in (left, right) if isinstance(side, HitCount))
+        case QuantityTerm():
+            yield from term.atoms
         case NotTerm(item):
             yield from trigger_atoms(item, positive=not positive)
         case AllOfTerm(items) | AnyOfTerm(items):

@@ -182,14 +182,47 @@ class Count:
     at: TextRange = field(default=NOWHERE, compare=False)
 
 
+DISTINCT = "distinct"
+COUNT_BY = "count by"
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """A number computed from an attribute of the spans of a subject.
+
+    `function` is `DISTINCT` for `distinct(subject, name)`, `COUNT_BY` for `count(subject by name)`.
+    """
+
+    function: str
+    subject: Subject
+    name: Name
+    at: TextRange = field(default=NOWHERE, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TraceDuration:
+    """`trace.duration`: from the earliest start to the latest end of all spans of the trace."""
+
+    at: TextRange = field(default=NOWHERE, compare=False)
+
+
+Quantity: TypeAlias = Count | Aggregate | TraceDuration
+"""What a trace has a number of."""
+
+
 @dataclass(frozen=True, slots=True)
 class CountComparison:
-    """A count compared with a number or another count; `dsl.check.check` rejects durations."""
+    """A quantity of the trace compared with a literal or another one; `dsl.check.aggregates` rejects unlike units."""
 
-    left: Count | Number | Duration
+    left: Quantity | Number | Duration
     op: str
-    right: Count | Number | Duration
+    right: Quantity | Number | Duration
     at: TextRange = field(default=NOWHERE, compare=False)
+
+    @property
+    def aggregates(self) -> tuple[Aggregate, ...]:
+        """The sides that are aggregates."""
+        return tuple(side for side in (self.left, self.right) if isinstance(side, Aggregate))
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,7 +341,7 @@ def _subjects(expr: Expr, *, positive: bool) -> Iterator[tuple[Subject, bool]]:
             yield left, positive
             yield right, positive
         case CountComparison(left, _, right):
-            yield from ((side.subject, positive) for side in (left, right) if isinstance(side, Count))
+            yield from ((side.subject, positive) for side in (left, right) if isinstance(side, Count | Aggregate))
         case Pair(_, subject):
             yield subject, positive
             yield from ((other, False) for other in expr.others)

@@ -24,7 +24,9 @@ MAX_NESTING = 100
 _QUANTITY = re.compile(r"([+-]?[0-9]+)(\.[0-9]+)?([eE][+-]?[0-9]+)?(ns|us|ms|s|m|h|d)?")
 UNIT_NS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9}
 _MAX_INT_DIGITS = 400
-_OPENING = ("LPAR", "LBRACE", "LSQB", "HAS", "COUNT", "_WHERE")
+CALLS = frozenset({"HAS", "COUNT", "AGGREGATE", "_WHERE"})
+"""The tokens that end in the parenthesis they open."""
+_OPENING = CALLS | {"LPAR", "LBRACE", "LSQB"}
 _CLOSING = ("RPAR", "RBRACE", "RSQB")
 _SIGN_ADVICE = {
     "=>": "did you mean `>=`?",

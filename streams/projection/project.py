@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from dsl import Atom, Interest, RuleSet, Span
-from dsl.judge.atoms import Pairing
+from dsl.judge.atoms import Pairing, Use
 from dsl.judge.keys import hash_variants
 from dsl.judge.occurrences import smallest
 from dsl.judge.span import Attributes, Value
@@ -67,7 +67,7 @@ class Projector:
 
     @property
     def uncomparable(self) -> list[str]:
-        """The names that pairs compare but that are redacted without a key: such pairs are never decided."""
+        """The names that pairs or aggregates compare but that are redacted without a key: these are never decided."""
         keys = {key for atom in self.rules.atoms.values() for key in atom.keys}
         return sorted(key for key in keys if self.redaction.key_hash(key) is None)
 
@@ -87,9 +87,10 @@ class Projector:
                 continue
             of_span = shown.of_span(span) if self.shows else None
             for atom in hits:
-                witness = NOTHING_SHOWN if of_span is None else shown.witness(atom, span, of_span)
+                is_shown = of_span is not None and atom.use is not Use.ENDS
+                witness = shown.witness(atom, span, of_span) if of_span is not None and is_shown else NOTHING_SHOWN
                 keys = self._keys(atom, span) if atom.pairing else None
-                yield Fact(atom.fingerprint, span.identity or span.span_id, span.start_ns, witness, keys)
+                yield Fact(atom.fingerprint, span.identity or span.span_id, atom.time_ns(span), witness, keys)
 
     def services(self, names: Iterable[str]) -> set[str]:
         """Return names of services as they may be published: redacted, and truncated to 256 bytes."""
@@ -97,7 +98,7 @@ class Projector:
         return {_truncate(name, SERVICE_BYTES) for name in shown if isinstance(name, str)}
 
     def _keys(self, atom: Atom, span: Span) -> tuple[KeyHashes, ...] | None:
-        """Return the hashes of what pairs compare: the values as they are on the span, before redaction."""
+        """Return the hashes of what is compared: the values as they are on the span, before redaction."""
         if atom.pairing is not Pairing.EACH:
             return () if span.start_ns is None else None
         # Sessions keeps only this many; a span with 100,000 events would make a fact that fits in no message.

@@ -8,11 +8,13 @@ from itertools import product
 
 from dsl import Span
 from dsl.syntax.nodes import (
+    Aggregate,
     AllOf,
     AnyOf,
     Cond,
     Count,
     CountComparison,
+    Duration,
     Expr,
     Not,
     Number,
@@ -23,7 +25,7 @@ from dsl.syntax.nodes import (
     When,
     subjects,
 )
-from tests.differential import naive_pairs
+from tests.differential import naive_aggregates, naive_pairs
 from tests.differential.naive_spans import holds, satisfies
 
 SIGNS = {"==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
@@ -58,7 +60,7 @@ class Trace:
                 return naive_pairs.truth(expr, self.sides(expr, odd), is_whole=self.is_whole)
             case CountComparison(left, op, right):
                 answers = {SIGNS[op](*pair) for pair in product(self.numbers(left, odd), self.numbers(right, odd))}
-                return answers.pop() if len(answers) == 1 else None
+                return answers.pop() if len(answers) == 1 else None if answers else False
             case _:
                 return bool(self.of(expr, odd)) or (False if self.is_whole else None)
 
@@ -76,11 +78,18 @@ class Trace:
         return naive_pairs.Sides(bound, other, self.spans)
 
     def numbers(self, side: object, odd: object) -> list[float]:
-        """A number, or what a count can be: in a trace that is not whole, that and the next twenty."""
-        if not isinstance(side, Count):
-            return [side.value] if isinstance(side, Number) else []
-        count = len({span.identity for span in self.of(side.subject, odd)})
-        return [*range(count, count + (1 if self.is_whole else 20))]
+        """A number, or all that a quantity can be; nothing when the trace does not have it."""
+        match side:
+            case Number(value) | Duration(value):
+                return [value]
+            case Count(subject):
+                count = len({span.identity for span in self.of(subject, odd)})
+                return naive_aggregates.at_least(count, is_whole=self.is_whole)
+            case Aggregate():
+                bound = _without(self.always_excepted, self.spans)
+                return naive_aggregates.numbers(side, bound, is_whole=self.is_whole)
+            case _:
+                return naive_aggregates.durations(self.spans, is_whole=self.is_whole)
 
 
 def _without(exceptions: tuple[Cond, ...], spans: list[Span]) -> list[Span]:

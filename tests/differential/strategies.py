@@ -46,7 +46,13 @@ conditions = _tested | _tested | _joined(_tested | _joined(_tested))
 _bare = st.builds(nodes.Has, st.sampled_from(["a", "b"]).map(nodes.Name))
 _has = _bare | st.builds(nodes.Has, st.sampled_from(["a", "b", "a.x", "span"]).map(nodes.Name), conditions)
 _subjects = _has | st.builds(nodes.HasAttribute, _comparisons)
-_counts = st.builds(nodes.Count, _has)
+_counts = (
+    st.builds(nodes.Count, _has)
+    | st.builds(nodes.Aggregate, st.just("count by"), _has, _names)
+    | st.builds(nodes.Aggregate, st.just("distinct"), _subjects, _names)
+)
+_duration = st.just(nodes.TraceDuration())
+_durations = st.integers(-1, 4).map(nodes.Duration)
 _few = st.sampled_from([-1, 0, 1, 2, 1.5]).map(nodes.Number)
 _signs = st.sampled_from(["==", "!=", "<", "<=", ">", ">="])
 _orders = st.sampled_from(["before", "after"]).map(nodes.RelationWord)
@@ -64,6 +70,8 @@ _leaves = (
     | st.builds(nodes.Order, _subjects, st.sampled_from(["before", "after"]), _subjects)
     | st.builds(nodes.CountComparison, _counts, _signs, _counts | _few)
     | st.builds(nodes.CountComparison, _few, _signs, _counts)
+    | st.builds(nodes.CountComparison, _duration, _signs, _durations)
+    | st.builds(nodes.CountComparison, _durations, _signs, _duration)
 )
 _exprs = _leaves | _joined(_leaves) | _joined(_leaves | _joined(_leaves))
 _invariants = st.lists(_exprs, min_size=2, max_size=3).map(tuple).map(nodes.AllOf)
@@ -87,6 +95,7 @@ spans = st.builds(
     Span,
     name=st.sampled_from(["a", "b", "d"]),
     start_ns=st.sampled_from([None, 1, 2, 12 * 3600 * 10**9]),
+    end_ns=st.sampled_from([None, 2, 4]),
     attributes=_attributes,
     events=st.lists(st.builds(Event, st.sampled_from(["a", "b"]), _few_attributes), max_size=2).map(tuple),
     resource=_few_attributes,

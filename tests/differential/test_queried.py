@@ -17,7 +17,14 @@ from tests.differential.histories import Form, Step, compiled, write
 from tests.differential.replays import BRIEF, FULL, NOW_MS, SETTINGS, START_MS, UNCUT, queried, replayed
 
 
-@pytest.mark.parametrize("condition", ["when { a } always { each a has b with same x }"])
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "when { a } always { each a has b with same x }",
+        "when { a } never { distinct(a, x) > 0 }",
+        "when { a } never { trace.duration > 1ns }",
+    ],
+)
 def test_several_atoms_of_one_name(condition: str) -> None:
     """A span hits all atoms of its name: with the attribute that a pair or aggregate compares, and without."""
     rules, _ = compile_texts({"t.rules": f"// id: r\n{condition}"})

@@ -53,7 +53,12 @@ _conds = st.recursive(
 )
 _has = st.builds(nodes.Has, _names, st.none() | _conds)
 _subjects = _has | st.builds(nodes.HasAttribute, _comparisons)
-_counts = st.builds(nodes.Count, _has)
+_counts = (
+    st.builds(nodes.Count, _has)
+    | st.builds(nodes.Aggregate, st.just("count by"), _has, _names)
+    | st.builds(nodes.Aggregate, st.just("distinct"), _subjects, _names)
+    | st.just(nodes.TraceDuration())
+)
 _order_signs = st.sampled_from(["==", "!=", "<", "<=", ">", ">="])
 _words = st.sampled_from(["before", "after", "above", "directly below", "beside", "within 1.5m"]).map(
     nodes.RelationWord
@@ -207,6 +212,9 @@ _known_between = st.lists(st.builds(nodes.Without, _known, st.booleans()), max_s
 _known_relations = st.builds(nodes.Relations, _one_order, st.just(()), _known_between) | st.builds(nodes.Relations)
 _known_narrowing = st.builds(nodes.Partner, _known, _known_relations)
 _known_partners = st.builds(nodes.Partner, _known, _known_relations, st.booleans())
+_known_aggregates = st.builds(
+    nodes.Aggregate, st.sampled_from(["distinct", "count by"]), _known, st.just(nodes.Name("span.name"))
+)
 _facts = (
     _known
     | st.builds(nodes.Order, _known, st.sampled_from(["before", "after"]), _known)
@@ -215,6 +223,13 @@ _facts = (
         nodes.CountComparison, st.builds(nodes.Count, _known), _order_signs, st.builds(nodes.Number, st.integers(0, 3))
     )
     | st.builds(nodes.CountComparison, st.builds(nodes.Count, _known), _order_signs, st.builds(nodes.Count, _known))
+    | st.builds(nodes.CountComparison, _known_aggregates, _order_signs, st.builds(nodes.Number, st.integers(0, 3)))
+    | st.builds(
+        nodes.CountComparison,
+        st.just(nodes.TraceDuration()),
+        _order_signs,
+        st.builds(nodes.Duration, st.integers(0, 3)),
+    )
 )
 _conditions = st.recursive(_facts, _joined, max_leaves=4).map(expr_text)
 _rules = _conditions | st.builds(

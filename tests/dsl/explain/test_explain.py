@@ -9,6 +9,7 @@ import pytest
 
 from dsl.compile.compile import CompiledRule, build_rule_set, compile_files, load_compiled
 from dsl.explain.explain import explain
+from dsl.judge.atoms import Use
 from dsl.syntax.source import from_texts
 from tests.support import paths
 from tests.support.fixtures import ROOT, Block, outcome, verdict_blocks
@@ -60,7 +61,10 @@ def test_all_exported_attributes_are_listed(block: Block) -> None:
     assert named is not None
     assert shown <= set(named[1].split(", "))
     keys = {
-        fingerprint: f" with {', '.join(atom.keys)}" if atom.keys else "" for fingerprint, atom in rules.atoms.items()
+        fingerprint: f" {atom.use.value} {', '.join(atom.keys)}".rstrip()
+        if atom.keys or atom.use is not Use.COMPARED
+        else ""
+        for fingerprint, atom in rules.atoms.items()
     }
     lines = {f"  {each.hex()} {atom.text}{keys[each]}" for each, atom in rules.atoms.items()}
     assert lines <= set(explained.splitlines())

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from dsl import RuleSet, Span, compile_texts
+from dsl.judge.keys import key_hash
 from dsl.judge.span import Event, Value
 from streams.decode.decoder import Decoded, TraceSpans
 from streams.projection.budget import Budget, project
@@ -256,6 +257,35 @@ def test_facts_say_of_pairs_only_what_they_ask() -> None:
 
 def _section(facts: list[Fact]) -> Section:
     return Section("t", 0, 1, 0, None, 1, 0, 1, None, [], b"", [Entry(TRACE, 0, 0, 0, 1, root_seen=False, facts=facts)])
+
+
+@pytest.mark.parametrize("comparison", ["distinct(a, user.id) > 1", "count(a by user.id) > 1"])
+def test_values_of_aggregates_travel_as_keyed_hashes(comparison: str) -> None:
+    """A redacted value is compared before its redaction; without the key it cannot be compared."""
+    rules, _ = compile_texts({"t.rules": f"// id: r\nwhen {{ a }} never {{ {comparison} }}"})
+    span = Span("a", identity=b"1", attributes={"user.id": "u-17"})
+    found = []
+    for key in (b"0123456789abcdef", b"another key than it", None):
+        projector = Projector(rules, identity=(), redaction=Redaction(treatments("user.id=mask"), key))
+        [keys] = [fact.keys for fact in projector.facts_of([span]) if fact.keys]
+        found.append(keys[0][0])
+
+    keyed, other, unkeyed = found
+
+    assert keyed is not None
+    assert other is not None
+    assert (8, 8, None) == (len(keyed[0]), len(other[0]), unkeyed)
+    assert len({keyed, other, (key_hash("u-17"),)}) == 3
+
+
+def test_ends_of_spans_travel_for_the_duration_of_the_trace() -> None:
+    """Each span has a fact with its start, which is shown, and one with its end, which is not."""
+    rules, _ = compile_texts({"t.rules": "// id: r\n// kind: pattern\ntrace.duration > 5s"})
+    span = Span("a", identity=b"1", start_ns=3, end_ns=8)
+
+    facts = Projector(rules).facts_of([span])
+
+    assert [(3, "a"), (8, "")] == sorted((fact.start_ns, fact.witness.name) for fact in facts)
 
 
 @pytest.mark.parametrize(("key", "expected"), [(None, ["user.id"]), (b"0123456789abcdef", [])])
