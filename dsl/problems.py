@@ -483,6 +483,12 @@ def order_of_bounds(spot: Spot, op: str, replacement: str) -> Problem:
     return _warning("W414", spot, message, f"to compare every span, write {_truncate(replacement)}")
 
 
+def absent_measure(spot: Spot, comparison: str, negation: str) -> Problem:
+    """Warn of a requirement that is false when no span has the number."""
+    message = f"`{_truncate(comparison)}` is false when no span has such a number"
+    return _warning("W415", spot, message, f"to require it only of spans that have one, write {_truncate(negation)}")
+
+
 def empty_file(spot: Spot) -> Problem:
     """Warn of a rule file without rules."""
     return _warning("W413", spot, "this file has no rule", "add a rule, or remove the file")

@@ -11,7 +11,7 @@ from itertools import product
 from typing import TypeAlias
 
 from dsl import problems
-from dsl.check.aggregates import is_count, lint_comparison
+from dsl.check.aggregates import is_count, lint_comparison, lint_required
 from dsl.check.meaning import meaning_of
 from dsl.check.pairs import lint_order
 from dsl.check.semconv import nearest_name
@@ -66,6 +66,8 @@ def lint_rule(body: RuleBody, kind: Kind | None, source: SourceText) -> Iterator
     yield from lint_order(body, source)
     has_clauses = not isinstance(body, When) or body.always or body.never
     if kind is not None and has_clauses:
+        for expr in meaning_of(body, kind).required:
+            yield from lint_required(expr, source)
         yield from _constant_verdicts(body, kind, source)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from dsl.check.meaning import Meaning, meaning_of
-from dsl.judge.aggregates import Constant, DistinctCount, LargestGroup, QuantityTerm, TraceExtent
+from dsl.judge.aggregates import Constant, DistinctCount, LargestGroup, Measure, QuantityTerm, TraceExtent
 from dsl.judge.aggregates import Quantity as JudgedQuantity
 from dsl.judge.atoms import MAX_COUNTED, AtomSpec, Exemption, Pairing, Use
 from dsl.judge.formula import (
@@ -57,7 +57,7 @@ from dsl.syntax.nodes import (
     TraceDuration,
     subjects,
 )
-from dsl.syntax.printer import expr_text, subject_text
+from dsl.syntax.printer import expr_text, quantity_text, subject_text
 
 ANY_SPAN = Has(Name(EVERY_SPAN))
 
@@ -177,7 +177,9 @@ class Assembly:
             return self._count_comparison(expr, *counts, bound=bound)
         limit = _limit(next((side.value for side in sides if isinstance(side, Number)), None))
         left, right = (self._quantity(side, limit, bound=bound) for side in sides)
-        return QuantityTerm(expr_text(expr), left, expr.op, right)
+        return QuantityTerm(
+            expr_text(expr), left, expr.op, right, (quantity_text(expr.left), quantity_text(expr.right))
+        )
 
     def _quantity(self, side: Quantity | Number | Duration, limit: int, *, bound: bool) -> JudgedQuantity:
         match side:
@@ -187,6 +189,10 @@ class Assembly:
                 atom = self._hit(subject, bound=True, counted=limit, keys=(name.text,), use=Use.DISTINCT).atom
                 self.pairings[atom] = Pairing.EACH
                 return DistinctCount(atom, limit, is_of_values=True)
+            case Aggregate("sum" | "min" | "max" | "avg" as function, subject, name):
+                atom = self._hit(subject, bound=True, keys=(name.text,), use=Use.NUMBERS).atom
+                self.pairings[atom] = Pairing.EACH
+                return Measure(atom, function)
             case Aggregate(_, subject, name):
                 return LargestGroup(self._pair_atom(subject, bound=True, keys=(name.text,)))
             case TraceDuration():

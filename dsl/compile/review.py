@@ -61,7 +61,7 @@ class InMemoryAtomFacts:
     def _add_occurrence(self, atom: Atom, span: Span) -> None:
         self.occurrences = self.occurrences or Occurrences()
         variants = atom.variants(span) if atom.pairing is Pairing.EACH else ()
-        self.occurrences.add(span.identity, span.start_ns, hash_variants(variants, [key_hash] * len(atom.keys)))
+        self.occurrences.add(span.identity, span.start_ns, hash_variants(variants, atom.unredacted_hashes))
 
 
 def review(paths: Iterable[str | Path], today: date) -> list[Problem]:

@@ -16,7 +16,18 @@ from dsl.judge.atoms import AtomSpec, Use, lookup_names
 from dsl.judge.formula import compare
 from dsl.judge.ruleset import Mode, Rule, RuleException
 from dsl.show import printable
-from dsl.syntax.nodes import AllOf, AnyOf, CountComparison, Duration, Expr, Not, Number, TraceDuration, subjects
+from dsl.syntax.nodes import (
+    Aggregate,
+    AllOf,
+    AnyOf,
+    CountComparison,
+    Duration,
+    Expr,
+    Not,
+    Number,
+    TraceDuration,
+    subjects,
+)
 from dsl.syntax.parse import parse_cond
 from dsl.syntax.printer import body_text, cond_text
 from dsl.syntax.source import SourceText, source_file
@@ -111,6 +122,8 @@ def _implies_hit(expr: Expr) -> bool:
         case CountComparison(left, op, right):
             if any(isinstance(side, Duration | TraceDuration) for side in (left, right)):
                 return False  # a duration needs any span
+            if any(isinstance(side, Aggregate) and side.function in {"min", "max", "avg"} for side in (left, right)):
+                return True
             zero, other = (side.value if isinstance(side, Number) else 0 for side in (left, right))
             return not compare(zero, op, other)
         case _:

@@ -71,7 +71,15 @@ _COMPARISONS = MappingProxyType(
     }
 )
 
-_AGGREGATES = MappingProxyType({"distinct": "number of different values of"})
+_AGGREGATES = MappingProxyType(
+    {
+        "distinct": "number of different values of",
+        "sum": "sum of",
+        "min": "smallest",
+        "max": "largest",
+        "avg": "average",
+    }
+)
 
 _PLAIN = 10**15
 """Whole numbers below this are written in full, even if the rule writes 1e6."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -16,6 +16,10 @@ from itertools import chain
 from typing import NamedTuple, TypeAlias
 
 from dsl.judge.facts import Facts
+from dsl.judge.measures import total
+from dsl.judge.occurrences import Occurrences
+from dsl.syntax.nodes import Duration
+from dsl.syntax.printer import number_text, operand_text
 
 Number: TypeAlias = Fraction | float
 """An exact number, or an infinity."""
@@ -27,6 +31,9 @@ class Range(NamedTuple):
     low: Number
     high: Number
     is_whole: bool = False
+
+
+_UNKNOWN = Range(-math.inf, math.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +111,49 @@ class LargestGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class Measure:
+    """The sum, min, max or avg, as `function` says, of the numbers of an atom with `Use.NUMBERS`.
+
+    Of the copies of a span, the largest number counts. None when there is no number, except for a sum.
+    """
+
+    atom: bytes
+    function: str
+
+    @property
+    def atoms(self) -> tuple[bytes, ...]:
+        """Return the atoms that the quantity is taken from."""
+        return (self.atom,)
+
+    def range(self, facts: Facts, *, whole: bool) -> Range | None:
+        """Return what the quantity can be."""
+        remembered = facts.get(self.atom)
+        occurrences = (remembered.occurrences if remembered else None) or Occurrences()
+        numbers, is_exact = list[Decimal](), whole and occurrences.is_complete
+        for occurrence in occurrences.kept:
+            copies = [variant.keys[0] for variant in occurrence.variants]
+            if None in copies or not occurrence.is_complete:  # no number, or there may be a larger one
+                return _UNKNOWN
+            if of_span := [Decimal(number.decode()) for copy in copies for number in copy or ()]:
+                numbers.append(max(of_span))
+        if not numbers and self.function != "sum":
+            return None if is_exact else _UNKNOWN
+        return self._range(numbers, is_exact=is_exact)
+
+    def _range(self, numbers: Sequence[Decimal], *, is_exact: bool) -> Range:
+        if self.function == "max":
+            largest = Fraction(max(numbers))
+            return Range(largest, largest if is_exact else math.inf)
+        if self.function == "min":
+            smallest = Fraction(min(numbers))
+            return Range(smallest if is_exact else -math.inf, smallest)
+        if not is_exact or (sum_of_all := total(numbers)) is None:
+            return _UNKNOWN
+        result = Fraction(sum_of_all) / (len(numbers) if self.function == "avg" else 1)
+        return Range(result, result)
+
+
+@dataclass(frozen=True, slots=True)
 class TraceExtent:
     """The time from the earliest start to the latest end of all spans, in ns; None when there is no start or no end.
 
@@ -123,22 +173,33 @@ class TraceExtent:
         spans, ends = facts.get(self.spans), facts.get(self.ends)
         first_ns, last_ns = None if spans is None else spans.first_ns, None if ends is None else ends.last_ns
         if first_ns is None or last_ns is None:
-            return None if whole else Range(-math.inf, math.inf)
+            return None if whole else _UNKNOWN
         extent_ns = Fraction(last_ns - first_ns)
         return Range(extent_ns, extent_ns if whole else math.inf)
 
 
-Quantity: TypeAlias = Constant | DistinctCount | LargestGroup | TraceExtent
+Quantity: TypeAlias = Constant | DistinctCount | LargestGroup | Measure | TraceExtent
+
+
+class QuantityExplanation(NamedTuple):
+    """What the quantities of a comparison are: `amounts` has a text for each, such as `count(a) is 3`."""
+
+    text: str
+    amounts: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class QuantityTerm:
-    """True when two quantities compare as required; `text` is the comparison in canonical form."""
+    """True when two quantities compare as required; `text` is the comparison in canonical form.
+
+    `labels` are the quantities in canonical form.
+    """
 
     text: str
     left: Quantity
     op: str
     right: Quantity
+    labels: tuple[str, str] = ("", "")
 
     @property
     def atoms(self) -> Iterator[bytes]:
@@ -150,6 +211,33 @@ class QuantityTerm:
         left, right = (side.range(facts, whole=whole) for side in (self.left, self.right))
         # As of a missing attribute, every comparison with a quantity that the trace does not have is false.
         return False if left is None or right is None else _compare(left, self.op, right)
+
+    def explain(self, facts: Facts, *, whole: bool) -> QuantityExplanation:
+        """Return what the quantities are."""
+        return QuantityExplanation(
+            self.text,
+            tuple(
+                f"{label} {_amount(side.range(facts, whole=whole), is_duration=isinstance(side, TraceExtent))}"
+                for label, side in zip(self.labels, (self.left, self.right), strict=True)
+                if not isinstance(side, Constant)
+            ),
+        )
+
+
+def _amount(amount: Range | None, *, is_duration: bool) -> str:
+    if amount is None:
+        return "has no value"
+    low, high = (_number(each, is_duration=is_duration) for each in (amount.low, amount.high))
+    if low is None:
+        return "is not known" if high is None else f"is {high} at most"
+    return f"is {low}" if amount.low == amount.high else f"is {low} at least"
+
+
+def _number(number: Number, *, is_duration: bool) -> str | None:
+    if not isinstance(number, Fraction):
+        return None
+    exact = int(number) if number.denominator == 1 else float(number)
+    return operand_text(Duration(exact)) if is_duration else number_text(exact)
 
 
 def _compare(left: Range, op: str, right: Range) -> bool | None:

@@ -6,8 +6,10 @@ Equal subjects share an atom; the time zone is part of it only where the subject
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import Enum, IntEnum
 from functools import partial
 from hashlib import blake2b
@@ -16,7 +18,8 @@ from typing import TypeAlias
 from zoneinfo import ZoneInfo
 
 from dsl.judge.builtin import BUILTINS, TIME_PREFIX, builtin_of, lookup_keys, zone_of
-from dsl.judge.keys import MAX_ELEMENTS, KeyTexts, canonical_texts
+from dsl.judge.keys import MAX_ELEMENTS, HashFunction, KeyTexts, canonical_texts, key_hash
+from dsl.judge.measures import decimal_texts
 from dsl.judge.predicate import (
     EVERY_SPAN,
     Predicate,
@@ -58,11 +61,13 @@ class Use(Enum):
     """What the keys of an atom are for, or which time its facts have; part of the atom's fingerprint.
 
     COMPARED: occurrences keep the hashes of the keys' values, for pairs and `count by`. DISTINCT: the different values
-    of the one key are counted instead of spans. ENDS: the atom has no keys, and its facts the ends of spans.
+    of the one key are counted instead of spans. NUMBERS: occurrences keep the number under the one key. ENDS: the atom
+    has no keys, and its facts the ends of spans.
     """
 
     COMPARED = "with"
     DISTINCT = "distinct"
+    NUMBERS = "number"
     ENDS = "ends"
 
 
@@ -107,6 +112,11 @@ class Atom:
         For an aggregate, there is one tuple for all events.
         """
         return self._variants(span)
+
+    @property
+    def unredacted_hashes(self) -> list[HashFunction]:
+        """Return, for each key, the function that makes bytes of its values when nothing is redacted."""
+        return [str.encode if self.use is Use.NUMBERS else key_hash] * len(self.keys)
 
     def witness(self, span: Span) -> dict[str, Value]:
         """Return the attributes and built-ins that the atom names, by the name under which the span has them.
@@ -228,14 +238,27 @@ def _variants(name: str | None, where: Where | None, spec: AtomSpec, zone: ZoneI
     if not spec.keys:
         return lambda _: ((),)
     finds = [attribute_lookup(lookup_keys(key, name), zone) for key in spec.keys]
+    texts_of = decimal_texts if spec.use is Use.NUMBERS else canonical_texts
 
     def variants(span: Span) -> tuple[KeyTexts, ...]:
         events = [event for event in _events(span, name) if where is None or where(span, event)]
-        return tuple(dict.fromkeys(tuple(canonical_texts(find(span, event)) for find in finds) for event in events))
+        return tuple(dict.fromkeys(tuple(texts_of(find(span, event)) for find in finds) for event in events))
 
     if spec.use is Use.DISTINCT:
         return lambda span: ((_union(texts for (texts,) in variants(span)),),)
+    if spec.use is Use.NUMBERS:
+        return lambda span: ((_largest(texts for (texts,) in variants(span)),),)
     return variants
+
+
+def _largest(numbers: Iterable[tuple[str, ...] | None]) -> tuple[str, ...] | None:
+    """Return the largest number of all events of a span, if any; None when one of the values is not a number."""
+    largest: tuple[str, ...] = ()
+    for texts in numbers:
+        if texts is None:
+            return None
+        largest = max(largest, texts, key=lambda each: Decimal(each[0]) if each else -math.inf)
+    return largest
 
 
 def _union(values: Iterable[tuple[str, ...] | None]) -> tuple[str, ...] | None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from dsl.judge.aggregates import QuantityTerm
+from dsl.judge.aggregates import QuantityExplanation, QuantityTerm
 from dsl.judge.facts import Facts
 from dsl.judge.pairs import PairBoundsTerm, PairExplanation, PairTerm
 
@@ -174,18 +174,25 @@ def reasons(term: Term, facts: Facts, *, whole: bool, expected: bool) -> Iterato
             yield Reason(term.text, is_missing=expected)
 
 
-def pair_explanations(term: Term, facts: Facts, *, whole: bool, expected: bool) -> Iterator[PairExplanation]:
-    """Yield, for each pair that keeps the term from being `expected`, which occurrences are responsible."""
+def explanations(
+    term: Term, facts: Facts, *, whole: bool, expected: bool
+) -> Iterator[PairExplanation | QuantityExplanation]:
+    """Yield an explanation for each pair and aggregate that keeps the term from being `expected`.
+
+    That of a pair names the responsible occurrences, that of an aggregate the numbers that were compared.
+    """
     if (truth := term.truth(facts, whole=whole)) is expected:
         return
     match term:
         case NotTerm(item):
-            yield from pair_explanations(item, facts, whole=whole, expected=not expected)
+            yield from explanations(item, facts, whole=whole, expected=not expected)
         case AllOfTerm(items) | AnyOfTerm(items):
             for item in items:
-                yield from pair_explanations(item, facts, whole=whole, expected=expected)
+                yield from explanations(item, facts, whole=whole, expected=expected)
         case PairTerm() | PairBoundsTerm() if expected or truth:
             yield term.explain(facts, is_missing=expected)
+        case QuantityTerm() if expected or truth:
+            yield term.explain(facts, whole=whole)
 
 
 def compare(left: float, op: str, right: float) -> bool:

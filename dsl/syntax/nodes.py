@@ -184,13 +184,16 @@ class Count:
 
 DISTINCT = "distinct"
 COUNT_BY = "count by"
+MEASURES = ("sum", "min", "max", "avg")
+"""The functions of numbers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
     """A number computed from an attribute of the spans of a subject.
 
-    `function` is `DISTINCT` for `distinct(subject, name)`, `COUNT_BY` for `count(subject by name)`.
+    `function` is `DISTINCT` for `distinct(subject, name)`, `COUNT_BY` for `count(subject by name)`, and else one of
+    `MEASURES`, written as `DISTINCT` is.
     """
 
     function: str

@@ -15,7 +15,7 @@ import msgspec
 
 from dsl import Atom, Interest, RuleSet, Span
 from dsl.judge.atoms import Pairing, Use
-from dsl.judge.keys import hash_variants
+from dsl.judge.keys import HashFunction, hash_variants
 from dsl.judge.occurrences import smallest
 from dsl.judge.span import Attributes, Value
 from streams.decode.convert import SERVICE
@@ -67,9 +67,12 @@ class Projector:
 
     @property
     def uncomparable(self) -> list[str]:
-        """The names that pairs or aggregates compare but that are redacted without a key: these are never decided."""
-        keys = {key for atom in self.rules.atoms.values() for key in atom.keys}
-        return sorted(key for key in keys if self.redaction.key_hash(key) is None)
+        """The names that pairs or aggregates compare but that are redacted: these are never decided.
+
+        Hashes of values can be compared if there is a key; numbers are not hashed, so redacted ones never can.
+        """
+        atoms = self.rules.atoms.values()
+        return sorted({key for atom in atoms for key in atom.keys if self._hash_function(atom, key) is None})
 
     def facts(self, trace: TraceSpans) -> list[Fact]:
         """Return the facts of one trace of one record, in the order of its spans."""
@@ -102,7 +105,12 @@ class Projector:
         if atom.pairing is not Pairing.EACH:
             return () if span.start_ns is None else None
         # Sessions keeps only this many; a span with 100,000 events would make a fact that fits in no message.
-        return smallest(hash_variants(atom.variants(span), [self.redaction.key_hash(key) for key in atom.keys]))
+        return smallest(hash_variants(atom.variants(span), [self._hash_function(atom, key) for key in atom.keys]))
+
+    def _hash_function(self, atom: Atom, key: str) -> HashFunction | None:
+        if atom.use is Use.NUMBERS:
+            return None if self.redaction.is_redacted(key) else str.encode
+        return self.redaction.key_hash(key)
 
 
 class _OfSpan(NamedTuple):

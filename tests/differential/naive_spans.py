@@ -123,7 +123,7 @@ def _is_element(item: Value, other: Value) -> bool:
 def _compares(value: Value, op: str, literals: list[Value]) -> bool:
     items = value if isinstance(value, list) else [value]
     if op in ORDER_OPERATORS:
-        number, (limit,) = _number(value), literals
+        number, (limit,) = number_of(value), literals
         return number is not None and isinstance(limit, int | float) and ORDER_OPERATORS[op](number, limit)
     if op in {"matches", "starts_with", "ends_with", "in_cidr"}:
         texts = [text for item in items if (text := _text(item)) is not None]
@@ -141,7 +141,7 @@ def _equal(item: Value, literal: Value) -> bool:
         return _text(item) == literal
     if isinstance(literal, bytes):
         return item == literal
-    return isinstance(literal, int | float) and _number(item) == literal
+    return isinstance(literal, int | float) and number_of(item) == literal
 
 
 def _fits(text: str, op: str, literal: str) -> bool:
@@ -153,7 +153,8 @@ def _fits(text: str, op: str, literal: str) -> bool:
     return text.startswith(literal) if op == "starts_with" else text.endswith(literal)
 
 
-def _number(value: Value) -> float | None:
+def number_of(value: Value) -> float | None:
+    """The number that a value is compared as, None when it is none."""
     if isinstance(value, str) and DECIMAL.fullmatch(value):
         return float(value) if "." in value else int(value)
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -49,7 +49,7 @@ _subjects = _has | st.builds(nodes.HasAttribute, _comparisons)
 _counts = (
     st.builds(nodes.Count, _has)
     | st.builds(nodes.Aggregate, st.just("count by"), _has, _names)
-    | st.builds(nodes.Aggregate, st.just("distinct"), _subjects, _names)
+    | st.builds(nodes.Aggregate, st.sampled_from([nodes.DISTINCT, *nodes.MEASURES]), _subjects, _names)
 )
 _duration = st.just(nodes.TraceDuration())
 _durations = st.integers(-1, 4).map(nodes.Duration)

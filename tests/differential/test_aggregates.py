@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from dsl import Event, RuleSet, Span, Value, compile_texts, judge
 from dsl.compile.review import judge_trace
+from dsl.judge.atoms import Use
 from dsl.judge.span import Attributes
 from dsl.syntax import nodes
 from dsl.syntax.printer import body_text, cond_text
 from streams.projection.project import Projector
-from streams.projection.redact import Redaction, Treatment
+from streams.projection.redact import NOT_REDACTED, Redaction, Treatment
 from tests.differential import naive_rules
 from tests.differential.naive_rules import Trace
 from tests.differential.test_pairs import merged, one_verdict
@@ -24,9 +25,10 @@ _is_one = nodes.Comparison(nodes.Name("x"), "==", nodes.Number(1))
 _subjects = st.builds(nodes.Has, st.sampled_from(["a", "b", "span"]).map(nodes.Name), st.none() | st.just(_is_one))
 _measured = _subjects | st.just(nodes.HasAttribute(_is_one))
 _counts = st.builds(nodes.Count, _subjects) | st.builds(nodes.Aggregate, st.just("count by"), _subjects, _names)
-_aggregates = _counts | st.builds(nodes.Aggregate, st.just("distinct"), _measured, _names)
+_functions = st.sampled_from([nodes.DISTINCT, *nodes.MEASURES])
+_aggregates = _counts | st.builds(nodes.Aggregate, _functions, _measured, _names)
 _signs = st.sampled_from(["==", "!=", "<", "<=", ">", ">="])
-_numbers = st.sampled_from([0, 1, 2, 3, 1.5]).map(nodes.Number)
+_numbers = st.sampled_from([0, 1, 2, 3, 1.5, -3, 0.3]).map(nodes.Number)
 _durations = st.integers(-4, 6).map(nodes.Duration)
 _duration = st.just(nodes.TraceDuration())
 _comparisons = (
@@ -48,7 +50,7 @@ _rules = (
 _exceptions = st.lists(st.sampled_from([_is_one, nodes.Exists(nodes.Name("y"))]), max_size=1)
 
 _values: st.SearchStrategy[Value] = st.sampled_from(
-    [1, 2, "1", 1.0, [1, 2], ["2", 3], True, "true", None, [], float("nan"), "01", b"1", 2.5, -3]
+    [1, 2, "1", 1.0, [1, 2], True, None, [], float("nan"), "01", b"1", 2.5, -3, 0.1, 0.2, "0.3", 3]
 )
 _attributes: st.SearchStrategy[Attributes] = st.dictionaries(
     st.sampled_from(["x", "y", "a.x", "b"]), _values, max_size=2
@@ -72,7 +74,9 @@ def test_verdict_is_that_of_the_reference(
     """Whole or cut, from spans or from facts in any order and number, an aggregate says what the reference says."""
     form, kind = rule
     rules = _compiled(form, kind, exceptions)
-    facts = [*Projector(rules, redaction=_REDACTED).facts_of(spans)] * 2
+    takes_numbers = any(atom.use is Use.NUMBERS for atom in rules.atoms.values())
+    projector = Projector(rules, redaction=NOT_REDACTED if takes_numbers else _REDACTED)
+    facts = [*projector.facts_of(spans)] * 2
     random.shuffle(facts)
     window = merged(rules, facts[: len(spans)], facts[len(spans) :])
 

@@ -56,7 +56,7 @@ _subjects = _has | st.builds(nodes.HasAttribute, _comparisons)
 _counts = (
     st.builds(nodes.Count, _has)
     | st.builds(nodes.Aggregate, st.just("count by"), _has, _names)
-    | st.builds(nodes.Aggregate, st.just("distinct"), _subjects, _names)
+    | st.builds(nodes.Aggregate, st.sampled_from([nodes.DISTINCT, *nodes.MEASURES]), _subjects, _names)
     | st.just(nodes.TraceDuration())
 )
 _order_signs = st.sampled_from(["==", "!=", "<", "<=", ">", ">="])
@@ -213,7 +213,10 @@ _known_relations = st.builds(nodes.Relations, _one_order, st.just(()), _known_be
 _known_narrowing = st.builds(nodes.Partner, _known, _known_relations)
 _known_partners = st.builds(nodes.Partner, _known, _known_relations, st.booleans())
 _known_aggregates = st.builds(
-    nodes.Aggregate, st.sampled_from(["distinct", "count by"]), _known, st.just(nodes.Name("span.name"))
+    nodes.Aggregate,
+    st.sampled_from([nodes.DISTINCT, nodes.COUNT_BY, *nodes.MEASURES]),
+    _known,
+    st.just(nodes.Name("timestamp.hour")),
 )
 _facts = (
     _known

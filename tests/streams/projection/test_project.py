@@ -278,6 +278,18 @@ def test_values_of_aggregates_travel_as_keyed_hashes(comparison: str) -> None:
     assert len({keyed, other, (key_hash("u-17"),)}) == 3
 
 
+def test_numbers_travel_as_decimals_unless_they_are_redacted() -> None:
+    """What sums are taken of cannot be hashed: a redacted number is unknown, with a key as well."""
+    rules, _ = compile_texts({"t.rules": "// id: r\nwhen { a } never { sum(a, x) > 1 or max(a, y) > 1 }"})
+    span = Span("a", identity=b"1", attributes={"x": 17.50, "y": 19})
+    projector = Projector(rules, redaction=Redaction(treatments("a.y=hash"), b"0123456789abcdef"))
+
+    keys = {fact.keys for fact in projector.facts_of([span]) if fact.keys}
+
+    assert {(((b"17.5",),),), ((None,),)} == keys
+    assert ["y"] == projector.uncomparable
+
+
 def test_ends_of_spans_travel_for_the_duration_of_the_trace() -> None:
     """Each span has a fact with its start, which is shown, and one with its end, which is not."""
     rules, _ = compile_texts({"t.rules": "// id: r\n// kind: pattern\ntrace.duration > 5s"})
