@@ -115,6 +115,18 @@ def reserved_name(spot: Spot, name: str) -> Problem:
     return _error("E107", spot, f"`{_truncate(name)}` is not a name", advice)
 
 
+def invalid_index(spot: Spot, word: str) -> Problem:
+    """Report a number in brackets that cannot be the index of an element."""
+    advice = 'count elements from 0: x[0]; a key in quotes may be any text: x["-1"]'
+    return _error("E115", spot, f"`{_truncate(word)}` is not an index", advice)
+
+
+def reference_to_elements(spot: Spot) -> Problem:
+    """Report `$x[*]`."""
+    advice = "write the path with [*] on the left: x[*] == $y"
+    return _error("E116", spot, "`[*]` is not allowed after `$`", advice)
+
+
 def too_deep(spot: Spot, limit: int) -> Problem:
     """Report nesting of parentheses, braces, brackets and `not` beyond the limit."""
     return _error("E108", spot, f"nested more than {limit} deep", "split the rule, or remove parentheses and `not`")

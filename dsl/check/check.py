@@ -27,6 +27,7 @@ from dsl.syntax.nodes import (
     Cond,
     CountComparison,
     Duration,
+    Elements,
     Expr,
     Has,
     IsTruthy,
@@ -104,8 +105,9 @@ def check_cond(cond: Cond, subject: str | None, source: SourceText) -> Iterator[
     """Yield every error in the condition of a subject's where, or of an exception (`subject` is None)."""
     for comparison in comparisons(cond):
         if isinstance(comparison, Comparison):
-            yield from _comparison(comparison, builtin_of(comparison.name.text, subject), source)
-        elif isinstance(comparison, IsTruthy) and comparison.name.quoted:
+            builtin = None if comparison.name.path else builtin_of(comparison.name.text, subject)
+            yield from _comparison(comparison, builtin, source)
+        elif isinstance(comparison, IsTruthy) and comparison.name.quoted and not comparison.name.path:
             yield problems.bare_string(source.spot(comparison.at), f'"{comparison.name.text}"')
 
 
@@ -141,7 +143,9 @@ def _subject(subject: Subject, source: SourceText) -> Iterator[Problem]:
 def _comparison(comparison: Comparison, builtin: str | None, source: SourceText) -> Iterator[Problem]:
     """Yield every error in one comparison; `builtin` is the built-in that its name refers to."""
     spot = source.spot(comparison.value.at)
-    if comparison.value == ListLiteral(()):
+    if isinstance(comparison.value, Reference) and Elements.ALL in comparison.value.name.path:
+        yield problems.reference_to_elements(spot)
+    elif comparison.value == ListLiteral(()):
         yield problems.empty_list(spot)
     elif comparison.op in ORDER_OPERATORS and isinstance(comparison.value, Text):
         yield problems.ordered_text(spot, comparison.name.text, comparison.op, comparison.value.value)

@@ -117,7 +117,8 @@ def lint_cond(cond: Cond, subject: str | None, source: SourceText) -> Iterator[P
     for comparison in comparisons(cond):
         yield from _name(comparison.name, subject, source)
         if isinstance(comparison, Comparison):
-            yield from _value(comparison, builtin_of(comparison.name.text, subject), source)
+            builtin = None if comparison.name.path else builtin_of(comparison.name.text, subject)
+            yield from _value(comparison, builtin, source)
             if isinstance(comparison.value, Reference):
                 yield from _name(comparison.value.name, subject, source)
 

@@ -41,7 +41,7 @@ from dsl.syntax.nodes import (
     TraceDuration,
     Without,
 )
-from dsl.syntax.printer import operand_text
+from dsl.syntax.printer import operand_text, path_text
 
 _COUNTS = MappingProxyType(
     {
@@ -159,15 +159,15 @@ def cond_phrase(cond: Cond, *, holds: bool = True) -> str:
             word = "and" if isinstance(cond, AllOf) is holds else "or"
             return " ".join(joined(word, [_cond_part(item, holds=holds) for item in items]))
         case Exists(name):
-            return f"{_quoted(name.text)} {'exists' if holds else 'is missing'}"
+            return f"{_quoted(path_text(name))} {'exists' if holds else 'is missing'}"
         case IsTruthy(Name("span.is_root")):
             return f"`span.is_root` is {'true' if holds else 'not true'}"
         case IsTruthy(name):
             phrase = "exists and is neither false, 0 nor empty" if holds else "is missing, false, 0 or empty"
-            return f"{_quoted(name.text)} {phrase}"
+            return f"{_quoted(path_text(name))} {phrase}"
         case Comparison(name, op, value):
             condition = "both exist" if isinstance(value, Reference) else "it exists"
-            subject = _quoted(name.text) + ("" if holds else f", if {condition},")
+            subject = _quoted(path_text(name)) + ("" if holds else f", if {condition},")
             return f"{subject} {_COMPARISONS[op][not holds]} {_value(op, value)}"
 
 
@@ -245,7 +245,7 @@ def _value(op: str, operand: Operand) -> str:
     is_choice = op in {"in", "not in"}
     match operand:
         case Reference(name):
-            return f"the {'values' if is_choice else 'value'} of {_quoted(name.text)}"
+            return f"the {'values' if is_choice else 'value'} of {_quoted(path_text(name))}"
         case ListLiteral(items):
             return (", " if is_choice else " or ").join(map(_literal, items))
         case _:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 
@@ -21,13 +22,27 @@ class TextRange(NamedTuple):
 NOWHERE = TextRange(0, 0)
 
 
+class Elements(Enum):
+    """The step `[*]` of a path, into each element of an array."""
+
+    ALL = "*"
+
+
+Step: TypeAlias = str | int | Elements
+"""A step into a value: the key of an object, the index of an element of an array, or all elements."""
+
+
 @dataclass(frozen=True, slots=True)
 class Name:
-    """The name of a span, an attribute or an event; `quoted` when it was written in quotes."""
+    """The name of a span, an attribute or an event; `quoted` when it was written in quotes.
+
+    In a where, `path` leads into the value of the attribute: `x[to][0]`.
+    """
 
     text: str
     quoted: bool = field(default=False, compare=False)
     at: TextRange = field(default=NOWHERE, compare=False)
+    path: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

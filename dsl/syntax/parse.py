@@ -31,6 +31,7 @@ from dsl.syntax.nodes import (
     Count,
     CountComparison,
     Duration,
+    Elements,
     Exists,
     Expr,
     Has,
@@ -51,6 +52,7 @@ from dsl.syntax.nodes import (
     Relations,
     RelationWord,
     RuleBody,
+    Step,
     Subject,
     Text,
     TextRange,
@@ -362,6 +364,17 @@ class _Builder(Transformer[Token, object]):
 
     def boolean(self, word: Token) -> Boolean:
         return Boolean(word == "true", at=text_range(word))
+
+    def path(self, name: Name, *steps: tuple[Step, TextRange]) -> Name:
+        at = TextRange(name.at.start, steps[-1][1].end)
+        return replace(name, path=tuple(step for step, _ in steps), at=at)
+
+    def step(self, opening: Token, *rest: Token) -> tuple[Step, TextRange]:
+        if not rest:
+            return Elements.ALL, text_range(opening)
+        word, closing = rest
+        step: Step = int(word) if word.type == "NUMBER" else unquote(word) if word.type == "STRING" else str(word)
+        return step, _spanning(opening, closing)
 
     def name(self, word: Token) -> Name:
         is_quoted = word.type == "STRING"

@@ -28,6 +28,7 @@ from dsl.syntax.nodes import (
     JoinKey,
     ListLiteral,
     Literal,
+    Name,
     Not,
     Number,
     Operand,
@@ -38,6 +39,7 @@ from dsl.syntax.nodes import (
     Reference,
     Relations,
     RuleBody,
+    Step,
     Subject,
     Text,
     TraceDuration,
@@ -150,11 +152,11 @@ def cond_text(cond: Cond) -> str:
         case Not(item):
             return f"not {_cond_in_group(item)}"
         case Comparison(name, op, value):
-            return f"{name_text(name.text)} {op} {operand_text(value)}"
+            return f"{path_text(name)} {op} {operand_text(value)}"
         case Exists(name):
-            return f"{name_text(name.text)} exists"
+            return f"{path_text(name)} exists"
         case IsTruthy(name):
-            return name_text(name.text)
+            return path_text(name)
 
 
 def name_text(text: str) -> str:
@@ -165,6 +167,19 @@ def name_text(text: str) -> str:
     """
     is_plain = _NAME.fullmatch(text) and text not in _NEVER_BARE and not text.endswith(".where")
     return text if is_plain else quoted_text(text)
+
+
+def path_text(name: Name) -> str:
+    """Print a name with its path.
+
+    >>> path_text(Name("x", path=("a key", 0, Elements.ALL)))
+    'x["a key"][0][*]'
+    """
+    return name_text(name.text) + "".join(f"[{_step_text(step)}]" for step in name.path)
+
+
+def _step_text(step: Step) -> str:
+    return name_text(step) if isinstance(step, str) else str(step if isinstance(step, int) else step.value)
 
 
 def quoted_text(text: str) -> str:
@@ -182,7 +197,7 @@ def operand_text(operand: Operand) -> str:
         case ListLiteral(items):
             return "[" + ", ".join(map(_literal_text, items)) + "]"
         case Reference(name):
-            return "$" + name_text(name.text)
+            return "$" + path_text(name)
         case _:
             return _literal_text(operand)
 

@@ -112,7 +112,7 @@ def aggregate_form(opening: Token) -> str:
 def expected(accepted: frozenset[str]) -> str:
     """Return a list of what the parser would accept."""
     # A pair or a name is accepted wherever a subject is; listing them as well would only lengthen the advice.
-    accepted = accepted - {"EACH", "SOME", "NAMED", "AGGREGATE", "TRACE_DURATION"}
+    accepted = accepted - {"EACH", "SOME", "NAMED", "AGGREGATE", "TRACE_DURATION", "STEP_OPEN", "ELEMENTS"}
     names = accepted - _OPERATORS | {"operator"} if accepted >= _OPERATORS else accepted
     return "expected " + ", ".join(sorted(_TERMINAL_NAMES.get(name, name.lower()) for name in names))
 
@@ -130,6 +130,9 @@ def _idioms(word: Token, before: Token, previous: Token, accepted: frozenset[str
     yield previous.type == "IN" and word in {"(", "{"}, "write the list in [ ]"
     yield previous.type == "NUMBER" and word in UNIT_NS, f"write {previous}{word} without a space"
     yield previous == "<" and word == ">", "did you mean `!=`?"
+    yield word.type in {"STEP_OPEN", "ELEMENTS"}, f"reach into a value in a where: .where({previous}[…] == …)"
+    is_apart = word.type in {"LSQB", "STAR"} and "STEP_OPEN" in accepted
+    yield is_apart, f"write the bracket directly after {'the name' if previous == ']' else previous}"
 
 
 def _call_mistakes(word: Token, before: Token, previous: Token, accepted: frozenset[str]) -> Iterator[tuple[bool, str]]:

@@ -203,7 +203,7 @@ def narrowing(cond: Cond, subject: str | None) -> str:
             return all_of(narrowing(item, subject) for item in items)
         case AnyOf(items):
             return any_of(narrowing(item, subject) for item in items)
-        case Comparison(name, op, Text() | Number() | Boolean() as literal) if op in _ORDERS:
+        case Comparison(name, op, Text() | Number() | Boolean() as literal) if op in _ORDERS and not name.path:
             narrowed = _narrowed_test(lookup_keys(name.text, subject), op, literal)
             # The attributes of an event are not among the names.
             return narrowed if subject is None or narrowed == TRUE else any_of([narrowed, _carries(subject)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import strategies as st
 
 from dsl import Event, Span, Value
@@ -41,7 +43,15 @@ def _joined(items: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
     return st.builds(nodes.Not, items) | st.builds(nodes.AllOf, several) | st.builds(nodes.AnyOf, several)
 
 
-_tested = _comparisons | st.builds(nodes.IsTruthy, _names)
+_truthy = st.builds(nodes.IsTruthy, _names)
+_paths = st.lists(st.sampled_from(["a", "1", 0, 1, nodes.Elements.ALL]), min_size=1, max_size=2).map(tuple)
+_reaching = st.builds(
+    lambda asked, name, path: replace(asked, name=replace(name, path=path)),
+    _comparisons | _truthy,
+    st.sampled_from(["x", "y"]).map(nodes.Name),
+    _paths,
+)
+_tested = _comparisons | _truthy | _reaching
 conditions = _tested | _tested | _joined(_tested | _joined(_tested))
 _bare = st.builds(nodes.Has, st.sampled_from(["a", "b"]).map(nodes.Name))
 _has = _bare | st.builds(nodes.Has, st.sampled_from(["a", "b", "a.x", "span"]).map(nodes.Name), conditions)
@@ -86,7 +96,11 @@ rules = (
 _plain: st.SearchStrategy[Value] = st.sampled_from(
     [None, True, False, 0, 1, 2, 12, 1.5, -1, float("nan"), "a", "b", "1", "TRUE", "ab", "10.1.2.3", "", "1.50", b"a"]
 )
-_values = _plain | st.lists(_plain, max_size=2) | st.dictionaries(st.sampled_from(["a", "1"]), _plain, max_size=1)
+_json = st.sampled_from(
+    ['{"a": 1}', '[1, "a", {"a": [2]}]', '{"1": {"a": true}, "a": ["b"]}', "[[1], null]", "{", "[] "]
+)
+_one_plain = st.dictionaries(st.sampled_from(["a", "1"]), _plain | _json, max_size=1)
+_values = _plain | _json | st.lists(_plain | _one_plain | _json, max_size=2) | _one_plain
 _attributes: st.SearchStrategy[Attributes] = st.dictionaries(
     st.sampled_from(["x", "y", "a.x", "b.y", "a", "b"]), _values, max_size=3
 )

@@ -41,6 +41,9 @@ _operators = st.sampled_from(
     ["==", "!=", "<", "<=", ">", ">=", "in", "not in", "in_cidr", "contains", "matches", "starts_with", "ends_with"]
 )
 _comparisons = st.builds(nodes.Comparison, _names, _operators, _operands) | st.builds(nodes.Exists, _names)
+_steps = _plain_names | _texts | st.integers(0, 999_999_999) | st.just(nodes.Elements.ALL)
+_paths = st.builds(nodes.Name, _plain_names | _texts, path=st.lists(_steps, min_size=1, max_size=3).map(tuple))
+_reaching = st.builds(nodes.Comparison, _paths, _operators, _operands) | st.builds(nodes.Exists, _paths)
 
 
 def _joined(items: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
@@ -49,7 +52,7 @@ def _joined(items: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 _conds = st.recursive(
-    _comparisons | st.builds(nodes.IsTruthy, st.builds(nodes.Name, _plain_names)), _joined, max_leaves=6
+    _comparisons | _reaching | st.builds(nodes.IsTruthy, st.builds(nodes.Name, _plain_names)), _joined, max_leaves=6
 )
 _has = st.builds(nodes.Has, _names, st.none() | _conds)
 _subjects = _has | st.builds(nodes.HasAttribute, _comparisons)
