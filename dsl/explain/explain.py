@@ -139,13 +139,16 @@ def _exception(exception: RuleException) -> str:
 
 
 def _exported_data(atom_specs: Collection[AtomSpec], identity: Iterable[str]) -> Iterator[str]:
-    compared = {key for spec in atom_specs for key in spec.keys}
+    numbers = {key for spec in atom_specs if spec.use is Use.NUMBERS for key in spec.keys}
+    compared = {key for spec in atom_specs if spec.use is not Use.NUMBERS for key in spec.keys}
     named = {name for spec in atom_specs for name in lookup_names(spec, shown=True)}
     yield "its id, name, service, start and duration"
     yield "if present, the attributes that the rule names: " + ", ".join(sorted(named))
     yield "if present, the identity attributes: " + ", ".join(sorted(identity))
     if compared:
         yield "if present, hashes of the values that pairs and aggregates compare: " + ", ".join(sorted(compared))
+    if numbers:
+        yield "if present, the numbers that aggregates are taken of: " + ", ".join(sorted(numbers))
 
 
 def _atom(spec: AtomSpec) -> str:

@@ -71,6 +71,10 @@ class Use(Enum):
     ENDS = "ends"
 
 
+_ENDS = Use.ENDS
+"""Looking up an enum member costs 0.05 µs, and there are millions of facts."""
+
+
 @dataclass(frozen=True, slots=True)
 class Exemption:
     """An exception of a rule: it exempts spans that satisfy `where` and, if `until_ns` is set, start before it."""
@@ -104,7 +108,7 @@ class Atom:
 
     def time_ns(self, span: Span) -> int | None:
         """Return the time of the fact that a span satisfied the atom: the span's start or end."""
-        return span.end_ns if self.use is Use.ENDS else span.start_ns
+        return span.end_ns if self.use is _ENDS else span.start_ns
 
     def variants(self, span: Span) -> tuple[KeyTexts, ...]:
         """Return the values of the keys on a span that satisfies the atom, one tuple per event that does.
