@@ -147,6 +147,18 @@ def reserved_name(spot: Spot, name: str) -> Problem:
     return _error("E107", spot, f"`{_truncate(name)}` is not a name", advice)
 
 
+def invalid_index(spot: Spot, word: str) -> Problem:
+    """Report a number in brackets that cannot be the index of an element."""
+    advice = 'count elements from 0: x[0]; a key in quotes may be any text: x["-1"]'
+    return _error("E115", spot, f"`{_truncate(word)}` is not an index", advice)
+
+
+def reference_to_elements(spot: Spot) -> Problem:
+    """Report `$x[*]`."""
+    advice = "write the path with [*] on the left: x[*] == $y"
+    return _error("E116", spot, "`[*]` is not allowed after `$`", advice)
+
+
 def too_deep(spot: Spot, limit: int) -> Problem:
     """Report nesting of parentheses, braces, brackets and `not` beyond the limit."""
     return _error("E108", spot, f"nested more than {limit} deep", "split the rule, or remove parentheses and `not`")
@@ -535,6 +547,12 @@ def order_of_bounds(spot: Spot, op: str, replacement: str) -> Problem:
     which = "first" if op == "before" else "last"
     message = f"`{op}` compares only the {which} span of each subject, not the others"
     return _warning("W414", spot, message, f"to compare every span, write {_truncate(replacement)}")
+
+
+def absent_measure(spot: Spot, comparison: str, negation: str) -> Problem:
+    """Warn of a requirement that is false when no span has the number."""
+    message = f"`{_truncate(comparison)}` is false when no span has such a number"
+    return _warning("W415", spot, message, f"to require it only of spans that have one, write {_truncate(negation)}")
 
 
 def empty_file(spot: Spot) -> Problem:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import re2
 
 from dsl import problems
+from dsl.check.aggregates import check_comparison
 from dsl.check.pairs import check_pair
 from dsl.files.draft import Draft
 from dsl.judge.builtin import CLOSED_SETS, DURATION, builtin_of
@@ -26,6 +27,7 @@ from dsl.syntax.nodes import (
     Cond,
     CountComparison,
     Duration,
+    Elements,
     Expr,
     Has,
     IsTruthy,
@@ -55,7 +57,6 @@ _NUMBER = "a number, a duration or $name"
 _TEXTS = 'a text or a list of texts; write a number as text: "5"'
 _CONTAINED = "a text, number, true, false or a list of them"
 _NETWORKS = 'a network such as "10.0.0.0/8", or a list of them'
-_COUNT = "a number or another count"
 
 _EXPECTED_OPERANDS = {"==": _ONE_VALUE, "!=": _ONE_VALUE, "in": _LIST, "not in": _LIST, "contains": _CONTAINED}
 _EXPECTED_OPERANDS |= {"matches": _TEXTS, "starts_with": _TEXTS, "ends_with": _TEXTS, "in_cidr": _NETWORKS}
@@ -104,8 +105,9 @@ def check_cond(cond: Cond, subject: str | None, source: SourceText) -> Iterator[
     """Yield every error in the condition of a subject's where, or of an exception (`subject` is None)."""
     for comparison in comparisons(cond):
         if isinstance(comparison, Comparison):
-            yield from _comparison(comparison, builtin_of(comparison.name.text, subject), source)
-        elif isinstance(comparison, IsTruthy) and comparison.name.quoted:
+            builtin = None if comparison.name.path else builtin_of(comparison.name.text, subject)
+            yield from _comparison(comparison, builtin, source)
+        elif isinstance(comparison, IsTruthy) and comparison.name.quoted and not comparison.name.path:
             yield problems.bare_string(source.spot(comparison.at), f'"{comparison.name.text}"')
 
 
@@ -128,10 +130,8 @@ def _expr(expr: Expr, source: SourceText) -> Iterator[Problem]:
             yield problems.bare_string(source.spot(expr.at), f'"{name.text}"')
         case Pair():
             yield from check_pair(expr, source)
-        case CountComparison(left, op, right):
-            for side in (left, right):
-                if isinstance(side, Duration):
-                    yield problems.wrong_operand(source.spot(side.at), op, _COUNT)
+        case CountComparison():
+            yield from check_comparison(expr, source)
 
 
 def _subject(subject: Subject, source: SourceText) -> Iterator[Problem]:
@@ -143,7 +143,9 @@ def _subject(subject: Subject, source: SourceText) -> Iterator[Problem]:
 def _comparison(comparison: Comparison, builtin: str | None, source: SourceText) -> Iterator[Problem]:
     """Yield every error in one comparison; `builtin` is the built-in that its name refers to."""
     spot = source.spot(comparison.value.at)
-    if comparison.value == ListLiteral(()):
+    if isinstance(comparison.value, Reference) and Elements.ALL in comparison.value.name.path:
+        yield problems.reference_to_elements(spot)
+    elif comparison.value == ListLiteral(()):
         yield problems.empty_list(spot)
     elif comparison.op in ORDER_OPERATORS and isinstance(comparison.value, Text):
         yield problems.ordered_text(spot, comparison.name.text, comparison.op, comparison.value.value)

@@ -11,10 +11,10 @@ from itertools import product
 from typing import TypeAlias
 
 from dsl import problems
+from dsl.check.aggregates import is_count, lint_comparison, lint_required
 from dsl.check.meaning import meaning_of
 from dsl.check.pairs import lint_order
 from dsl.check.semconv import nearest_name
-from dsl.judge.atoms import MAX_COUNTED
 from dsl.judge.builtin import BUILTINS, DURATION, builtin_of, lookup_keys
 from dsl.judge.formula import compare
 from dsl.judge.predicate import split_subject
@@ -25,7 +25,6 @@ from dsl.syntax.nodes import (
     AnyOf,
     Comparison,
     Cond,
-    Count,
     CountComparison,
     Expr,
     Has,
@@ -60,13 +59,15 @@ def lint_rule(body: RuleBody, kind: Kind | None, source: SourceText) -> Iterator
     names = frozenset(name for subject in all_subjects if (name := split_subject(subject).name) is not None)
     for expr in exprs:
         yield from _structure(expr, source)
-        yield from _join_key_names(expr, source)
+        yield from _compared_names(expr, source)
         for subject, _ in subjects(expr):
             yield from _subject(subject, source)
             yield from _attributes_as_text(subject, names, source)
     yield from lint_order(body, source)
     has_clauses = not isinstance(body, When) or body.always or body.never
     if kind is not None and has_clauses:
+        for expr in meaning_of(body, kind).required:
+            yield from lint_required(expr, source)
         yield from _constant_verdicts(body, kind, source)
 
 
@@ -83,10 +84,8 @@ def _structure(expr: Expr | Cond, source: SourceText) -> Iterator[Problem]:
                 yield from _structure(item, source)
         case Not(item):
             yield from _structure(item, source)
-        case CountComparison(left, _, right):
-            for side in (left, right):
-                if isinstance(side, Number) and side.value >= MAX_COUNTED:
-                    yield problems.count_above_limit(source.spot(side.at), MAX_COUNTED)
+        case CountComparison():
+            yield from lint_comparison(expr, source)
 
 
 def _contradictions(items: tuple[Expr | Cond, ...], source: SourceText) -> Iterator[Problem]:
@@ -96,20 +95,23 @@ def _contradictions(items: tuple[Expr | Cond, ...], source: SourceText) -> Itera
             yield problems.required_and_excluded(source.spot(item.at), expr_text(item))
 
 
-def _join_key_names(expr: Expr, source: SourceText) -> Iterator[Problem]:
-    """Yield the warnings about names of join keys."""
+def _compared_names(expr: Expr, source: SourceText) -> Iterator[Problem]:
+    """Yield the warnings about the names of join keys, and of what aggregates are taken of."""
     match expr:
         case AllOf(items) | AnyOf(items):
             for item in items:
-                yield from _join_key_names(item, source)
+                yield from _compared_names(item, source)
         case Not(item):
-            yield from _join_key_names(item, source)
+            yield from _compared_names(item, source)
         case Pair(quantifier=_, subject=subject):
             for partner in expr.partners:
                 for key in partner.relations.keys:
                     yield from _name(key.left, split_subject(subject).name, source)
                     if key.right is not None:
                         yield from _name(key.right, split_subject(partner.subject).name, source)
+        case CountComparison():
+            for each in expr.aggregates:
+                yield from _name(each.name, split_subject(each.subject).name, source)
 
 
 def lint_cond(cond: Cond, subject: str | None, source: SourceText) -> Iterator[Problem]:
@@ -118,7 +120,8 @@ def lint_cond(cond: Cond, subject: str | None, source: SourceText) -> Iterator[P
     for comparison in comparisons(cond):
         yield from _name(comparison.name, subject, source)
         if isinstance(comparison, Comparison):
-            yield from _value(comparison, builtin_of(comparison.name.text, subject), source)
+            builtin = None if comparison.name.path else builtin_of(comparison.name.text, subject)
+            yield from _value(comparison, builtin, source)
             if isinstance(comparison.value, Reference):
                 yield from _name(comparison.value.name, subject, source)
 
@@ -216,9 +219,9 @@ def _evaluate(expr: Expr, assignment: Assignment) -> bool:
 def _constant_truth(expr: Expr) -> bool | None:
     """Return the truth of a comparison that is the same for every count, such as `count(a) >= 0`; else None."""
     match expr:
-        case CountComparison(Count(), op, Number(value)):
+        case CountComparison(quantity, op, Number(value)) if is_count(quantity):
             truths = {compare(count, op, value) for count in _counts_around(value)}
-        case CountComparison(Number(value), op, Count()):
+        case CountComparison(Number(value), op, quantity) if is_count(quantity):
             truths = {compare(value, op, count) for count in _counts_around(value)}
         case _:
             return None

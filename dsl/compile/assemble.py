@@ -4,7 +4,7 @@ In: a checked body, its kind, time zone and exceptions. Out: a `Formula`, and th
 spans that it must tell apart. Exceptions bind only positive subjects (under an even number of `not`) of what the rule
 is about; the same subjects without exceptions are kept as well, to tell when an exception decided. In a pair,
 exceptions always bind the subject and that of `that`; they bind the partner like any other subject, and under never
-also when the condition of `when` names it.
+also when the condition of `when` names it. They always bind the subject of an aggregate.
 """
 
 from __future__ import annotations
@@ -24,8 +24,11 @@ from dsl.compile.columns import (
     equal_keys,
     pair_columns,
     partner_columns,
+    value_column,
 )
-from dsl.judge.atoms import ANCESTRY, MAX_COUNTED, AtomSpec, Exemption, Pairing
+from dsl.judge.aggregates import Constant, DistinctCount, LargestGroup, Measure, QuantityTerm, TraceExtent
+from dsl.judge.aggregates import Quantity as JudgedQuantity
+from dsl.judge.atoms import ANCESTRY, MAX_COUNTED, AtomSpec, Exemption, Pairing, Use
 from dsl.judge.descent import Descent
 from dsl.judge.formula import (
     AllOfTerm,
@@ -43,6 +46,7 @@ from dsl.judge.predicate import EVERY_SPAN
 from dsl.judge.relation import Relation
 from dsl.judge.ruleset import Formula, Kind
 from dsl.syntax.nodes import (
+    Aggregate,
     AllOf,
     AnyOf,
     Count,
@@ -57,13 +61,15 @@ from dsl.syntax.nodes import (
     Order,
     Pair,
     Partner,
+    Quantity,
     Relations,
     RelationWord,
     RuleBody,
     Subject,
+    TraceDuration,
     subjects,
 )
-from dsl.syntax.printer import expr_text, subject_text
+from dsl.syntax.printer import expr_text, quantity_text, subject_text
 
 ANY_SPAN = Has(Name(EVERY_SPAN))
 
@@ -80,6 +86,7 @@ class Assembly:
     atom_specs: dict[AtomSpec, int] = field(default_factory=dict)
     pairings: dict[bytes, Pairing] = field(default_factory=dict)
     is_about_every_trace: bool = False
+    reads_every_span: bool = False
     _subjects: dict[HitTerm, AtomSpec] = field(default_factory=dict)
     _named_in_when: frozenset[bytes] = frozenset()
 
@@ -96,6 +103,7 @@ class Assembly:
             every_span = self._hit(ANY_SPAN, bound=False)
             subject_hits, triggers = (*subject_hits, every_span), triggers | {every_span.atom}
         self.is_about_every_trace = AtomSpec(ANY_SPAN, self.zone).fingerprint in triggers
+        self.is_about_every_trace |= self.reads_every_span
         return Formula(
             applies=applies,
             broken=broken,
@@ -138,7 +146,7 @@ class Assembly:
                 repeats = never and self._fingerprint(partner) in self._named_in_when
                 return self._pair(expr, bound=(bound and positive) or repeats)
             case CountComparison():
-                return self._count_comparison(expr, bound=bound and positive)
+                return self._quantity_term(expr, bound=bound and positive)
 
     def _pair(self, pair: Pair, *, bound: bool) -> PairTerm | PairBoundsTerm:
         """Return the term of a pair; `bound` when exceptions bind its partner too."""
@@ -200,12 +208,65 @@ class Assembly:
         self.pairings[atom] = max(pairing, self.pairings.get(atom, Pairing.NOTHING))
         return atom
 
+    def _quantity_term(self, expr: CountComparison, *, bound: bool) -> CountTerm | QuantityTerm:
+        """Return the term of a comparison of quantities; `bound` when exceptions bind what plain counts count."""
+        sides = (expr.left, expr.right)
+        counts = [side for side in sides if not isinstance(side, Aggregate | TraceDuration)]
+        if len(counts) == len(sides):
+            return self._count_comparison(expr, *counts, bound=bound)
+        limit = _limit(next((side.value for side in sides if isinstance(side, Number)), None))
+        left, right = (self._quantity(side, limit, bound=bound) for side in sides)
+        return QuantityTerm(
+            text=expr_text(expr),
+            left=left,
+            op=expr.op,
+            right=right,
+            labels=(quantity_text(expr.left), quantity_text(expr.right)),
+        )
+
+    def _quantity(self, side: Quantity | Number | Duration, limit: int, *, bound: bool) -> JudgedQuantity:
+        match side:
+            case Count(subject):
+                return DistinctCount(self._hit(subject, bound=bound, counted=limit).atom, limit, is_of_values=False)
+            case Aggregate("distinct", subject, name):
+                atom = self._hit(subject, bound=True, counted=limit, columns=value_column(name), use=Use.DISTINCT).atom
+                self.pairings[atom] = Pairing.EACH
+                return DistinctCount(atom, limit, is_of_values=True)
+            case Aggregate("sum" | "min" | "max" | "avg" as function, subject, name):
+                atom = self._hit(subject, bound=True, columns=value_column(name), use=Use.NUMBERS).atom
+                self.pairings[atom] = Pairing.EACH
+                return Measure(atom, function)
+            case Aggregate(_, subject, name):
+                return LargestGroup(self._pair_atom(subject, bound=True, columns=value_column(name)))
+            case TraceDuration():
+                self.reads_every_span = True
+                ends = AtomSpec(ANY_SPAN, self.zone, use=Use.ENDS)
+                self.atom_specs.setdefault(ends, 0)
+                return TraceExtent(self._hit(ANY_SPAN, bound=False).atom, ends.fingerprint)
+            case Number(value) | Duration(value):
+                return Constant.of(value)
+
     def _fingerprint(self, subject: Subject) -> bytes:
         """Return the fingerprint by which two subjects are equal."""
         return AtomSpec(subject, self.zone).fingerprint
 
-    def _hit(self, subject: Subject, *, bound: bool, counted: int = 0, columns: Columns = NO_COLUMNS) -> HitTerm:
-        spec = AtomSpec(subject, self.zone, self.exemptions if bound else (), columns.keys, columns.links)
+    def _hit(
+        self,
+        subject: Subject,
+        *,
+        bound: bool,
+        counted: int = 0,
+        columns: Columns = NO_COLUMNS,
+        use: Use = Use.COMPARED,
+    ) -> HitTerm:
+        spec = AtomSpec(
+            subject=subject,
+            zone=self.zone,
+            exemptions=self.exemptions if bound else (),
+            keys=columns.keys,
+            links=columns.links,
+            use=use,
+        )
         self.atom_specs[spec] = max(counted, self.atom_specs.get(spec, 0))
         hit = HitTerm(spec.text, spec.fingerprint)
         self._subjects.setdefault(hit, spec)
@@ -213,11 +274,22 @@ class Assembly:
 
     def _shown_subjects(self) -> Iterator[HitTerm]:
         """Yield the subjects in source order; of two equal ones, the one whose witness shows the join keys."""
-        keyed = {replace(spec, keys=(), links=()) for spec in self._subjects.values() if spec.keys or spec.links}
+        keyed = {
+            replace(spec, keys=(), links=(), use=Use.COMPARED)
+            for spec in self._subjects.values()
+            if spec.keys or spec.links
+        }
         yield from (hit for hit, spec in self._subjects.items() if spec not in keyed)
 
-    def _count_comparison(self, expr: CountComparison, *, bound: bool) -> CountTerm:
-        constants = [side.value for side in (expr.left, expr.right) if isinstance(side, Number)]
+    def _count_comparison(
+        self,
+        expr: CountComparison,
+        left: Count | Number | Duration,
+        right: Count | Number | Duration,
+        *,
+        bound: bool,
+    ) -> CountTerm:
+        constants = [side.value for side in (left, right) if isinstance(side, Number)]
         limit = _limit(constants[0] if constants else None)
 
         def side(node: Count | Number | Duration) -> HitCount | float:
@@ -225,7 +297,7 @@ class Assembly:
                 return HitCount(self._hit(node.subject, bound=bound, counted=limit).atom, limit)
             return node.value if isinstance(node, Number) else node.value_ns
 
-        return CountTerm(expr_text(expr), side(expr.left), expr.op, side(expr.right))
+        return CountTerm(expr_text(expr), side(left), expr.op, side(right))
 
 
 def _bounds_only(pair: Pair, order: str) -> Pair:

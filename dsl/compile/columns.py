@@ -1,7 +1,7 @@
-"""Determines by what the atoms of a pair are compared.
+"""Determines by what the atoms of a pair or an aggregate are compared.
 
-In: the relations of a pair. Out: for the atom of each subject its columns, which are names of join keys and links, and
-for each relation the columns that must be equal or differ.
+In: the relations of a pair, or the name under an aggregate. Out: for the atom of each subject its columns, which are
+names of join keys and links, and for each relation the columns that must be equal or differ.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dsl.judge.atoms import ANCESTRY
 from dsl.judge.descent import Descent
 from dsl.judge.keys import AtomKey, Link
 from dsl.judge.relation import BarrierKey, KeyPair
-from dsl.syntax.nodes import JoinKey, Pair, Partner, Relations
+from dsl.syntax.nodes import JoinKey, Name, Pair, Partner, Relations
 
 
 class Columns(NamedTuple):
@@ -53,6 +53,11 @@ def pair_columns(pair: Pair) -> Columns:
 def partner_columns(partner: Partner) -> Columns:
     """Return the columns of a partner."""
     return _columns({_partner_key(key) for key in partner.relations.keys}, _links(partner.relations, 1))
+
+
+def value_column(name: Name) -> Columns:
+    """Return the one column of the subject of an aggregate."""
+    return Columns((AtomKey(name.text, name.text),))
 
 
 def barrier_columns(partner: Partner) -> Columns:

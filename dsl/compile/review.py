@@ -17,7 +17,7 @@ from dsl.compile.compile import CompiledRule, build_rule_set, compile_drafts, re
 from dsl.files.definitions import read_files
 from dsl.files.draft import DraftTest
 from dsl.judge.ancestry import MAX_SPANS
-from dsl.judge.atoms import ANCESTRY, Atom, Pairing
+from dsl.judge.atoms import ANCESTRY, Atom, Pairing, Use
 from dsl.judge.keys import hash_variants, key_hash
 from dsl.judge.occurrences import Occurrences
 from dsl.judge.ruleset import Rule, RuleSet
@@ -43,16 +43,28 @@ class InMemoryAtomFacts:
 
     def add(self, atom: Atom, span: Span) -> None:
         """Record that the span hit the atom."""
-        self.identities.add(span.identity)
-        if span.start_ns is not None:
-            self.first_ns = span.start_ns if self.first_ns is None else min(self.first_ns, span.start_ns)
-            self.last_ns = span.start_ns if self.last_ns is None else max(self.last_ns, span.start_ns)
-        if atom.pairing:
+        if atom.use is Use.DISTINCT:
+            self._add_values(atom, span)
+        else:
+            self.identities.add(span.identity)
+        if (time_ns := atom.time_ns(span)) is not None:
+            self.first_ns = time_ns if self.first_ns is None else min(self.first_ns, time_ns)
+            self.last_ns = time_ns if self.last_ns is None else max(self.last_ns, time_ns)
+        if atom.pairing and atom.use is not Use.DISTINCT:
+            self._add_occurrence(atom, span)
+
+    def _add_values(self, atom: Atom, span: Span) -> None:
+        [(values,)] = atom.variants(span)
+        if values is None:
             self.occurrences = self.occurrences or Occurrences()
-            variants = atom.variants(span) if atom.pairing is Pairing.EACH else ()
-            hashes = [key_hash] * (len(atom.keys) + len(atom.links))
-            limit = MAX_SPANS if atom.fingerprint == ANCESTRY.fingerprint else None
-            self.occurrences.add(span.identity, span.start_ns, hash_variants(variants, hashes), limit)
+        self.identities.update(map(key_hash, values or ()))
+
+    def _add_occurrence(self, atom: Atom, span: Span) -> None:
+        self.occurrences = self.occurrences or Occurrences()
+        variants = atom.variants(span) if atom.pairing is Pairing.EACH else ()
+        limit = MAX_SPANS if atom.fingerprint == ANCESTRY.fingerprint else None
+        hashed = hash_variants(variants, atom.unredacted_hashes)
+        self.occurrences.add(span.identity, span.start_ns, hashed, limit)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,22 @@ from dsl.check.meaning import Meaning, meaning_of
 from dsl.compile.compile import CompiledRule
 from dsl.explain.phrase import clauses, joined, noun, sentence, whose_phrase
 from dsl.files.triage import KEYS
-from dsl.judge.atoms import ANCESTRY, AtomSpec, key_text, lookup_names
+from dsl.judge.atoms import ANCESTRY, AtomSpec, Use, key_text, lookup_names
 from dsl.judge.formula import compare
 from dsl.judge.ruleset import Mode, Rule, RuleException
 from dsl.show import printable
-from dsl.syntax.nodes import AllOf, AnyOf, CountComparison, Expr, Not, Number, subjects
+from dsl.syntax.nodes import (
+    Aggregate,
+    AllOf,
+    AnyOf,
+    CountComparison,
+    Duration,
+    Expr,
+    Not,
+    Number,
+    TraceDuration,
+    subjects,
+)
 from dsl.syntax.parse import parse_cond
 from dsl.syntax.printer import body_text, cond_text
 from dsl.syntax.source import SourceText, source_file
@@ -113,6 +124,10 @@ def _implies_hit(expr: Expr) -> bool:
         case AnyOf(items):
             return all(map(_implies_hit, items))
         case CountComparison(left, op, right):
+            if any(isinstance(side, Duration | TraceDuration) for side in (left, right)):
+                return False  # a duration needs any span
+            if any(isinstance(side, Aggregate) and side.function in {"min", "max", "avg"} for side in (left, right)):
+                return True
             zero, other = (side.value if isinstance(side, Number) else 0 for side in (left, right))
             return not compare(zero, op, other)
         case _:
@@ -128,7 +143,8 @@ def _exception(exception: RuleException) -> str:
 
 
 def _exported_data(atom_specs: Collection[AtomSpec], identity: Iterable[str]) -> Iterator[str]:
-    compared = {key.name for spec in atom_specs for key in spec.keys}
+    numbers = {key.name for spec in atom_specs if spec.use is Use.NUMBERS for key in spec.keys}
+    compared = {key.name for spec in atom_specs if spec.use is not Use.NUMBERS for key in spec.keys}
     links = {link for spec in atom_specs for link in spec.links}
     shown = (spec for spec in atom_specs if spec != ANCESTRY)
     named = {name for spec in shown for name in lookup_names(spec, shown=True)}
@@ -138,11 +154,14 @@ def _exported_data(atom_specs: Collection[AtomSpec], identity: Iterable[str]) ->
     if links:
         yield "hashes of its id and of its parent's id, and whether it is a server or consumer span"
     if compared:
-        yield "if present, hashes of the values that pairs compare: " + ", ".join(sorted(compared))
+        yield "if present, hashes of the values that pairs and aggregates compare: " + ", ".join(sorted(compared))
+    if numbers:
+        yield "if present, the numbers that aggregates are taken of: " + ", ".join(sorted(numbers))
 
 
 def _atom(spec: AtomSpec) -> str:
     unless = [f"unless {cond_text(each.where)}" for each in spec.exemptions]
-    keys = [f"with {', '.join(map(key_text, spec.keys))}"] if spec.keys else []
+    has_use = spec.keys or spec.use is not Use.COMPARED
+    keys = [f"{spec.use.value} {', '.join(map(key_text, spec.keys))}".rstrip()] if has_use else []
     keys += [f"linked by {', '.join(link.value for link in spec.links)}"] if spec.links else []
     return " ".join([spec.fingerprint.hex(), spec.text, *keys, *unless])

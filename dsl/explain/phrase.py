@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from dsl.judge.predicate import EVERY_SPAN
 from dsl.syntax.nodes import (
+    Aggregate,
     AllOf,
     AnyOf,
     Comparison,
@@ -33,13 +34,15 @@ from dsl.syntax.nodes import (
     Order,
     Pair,
     Partner,
+    Quantity,
     Reference,
     Relations,
     Subject,
     Text,
+    TraceDuration,
     Without,
 )
-from dsl.syntax.printer import operand_text
+from dsl.syntax.printer import operand_text, path_text
 
 _COUNTS = MappingProxyType(
     {
@@ -76,6 +79,15 @@ _STRUCTURES = MappingProxyType(
         "directly above": "that is its parent",
         "directly below": "that is its child",
         "beside": "that has the same parent",
+    }
+)
+_AGGREGATES = MappingProxyType(
+    {
+        "distinct": "number of different values of",
+        "sum": "sum of",
+        "min": "smallest",
+        "max": "largest",
+        "avg": "average",
     }
 )
 
@@ -157,15 +169,15 @@ def cond_phrase(cond: Cond, *, holds: bool = True) -> str:
             word = "and" if isinstance(cond, AllOf) is holds else "or"
             return " ".join(joined(word, [_cond_part(item, holds=holds) for item in items]))
         case Exists(name):
-            return f"{_quoted(name.text)} {'exists' if holds else 'is missing'}"
+            return f"{_quoted(path_text(name))} {'exists' if holds else 'is missing'}"
         case IsTruthy(Name("span.is_root")):
             return f"`span.is_root` is {'true' if holds else 'not true'}"
         case IsTruthy(name):
             phrase = "exists and is neither false, 0 nor empty" if holds else "is missing, false, 0 or empty"
-            return f"{_quoted(name.text)} {phrase}"
+            return f"{_quoted(path_text(name))} {phrase}"
         case Comparison(name, op, value):
             condition = "both exist" if isinstance(value, Reference) else "it exists"
-            subject = _quoted(name.text) + ("" if holds else f", if {condition},")
+            subject = _quoted(path_text(name)) + ("" if holds else f", if {condition},")
             return f"{subject} {_COMPARISONS[op][not holds]} {_value(op, value)}"
 
 
@@ -234,17 +246,29 @@ def _of(without: Without, relations: Relations) -> str:
     return " (whatever its values)" if without.is_any and relations.keys else ""
 
 
-def _amount(side: Count | Number | Duration) -> str:
-    if isinstance(side, Count):
-        return "the number of spans" + noun(side.subject).removeprefix("span")
-    return operand_text(side)
+def _amount(side: Quantity | Number | Duration) -> str:
+    match side:
+        case Count(subject):
+            return "the number of " + _plural(subject)
+        case Aggregate("count by", subject, name):
+            return f"the largest number of {_plural(subject)} with the same {_quoted(name.text)}"
+        case Aggregate(function, subject, name):
+            return f"the {_AGGREGATES[function]} {_quoted(name.text)} of {_plural(subject)}"
+        case TraceDuration():
+            return "the duration of the trace"
+        case Number() | Duration():
+            return operand_text(side)
+
+
+def _plural(subject: Subject) -> str:
+    return "spans" + noun(subject).removeprefix("span")
 
 
 def _value(op: str, operand: Operand) -> str:
     is_choice = op in {"in", "not in"}
     match operand:
         case Reference(name):
-            return f"the {'values' if is_choice else 'value'} of {_quoted(name.text)}"
+            return f"the {'values' if is_choice else 'value'} of {_quoted(path_text(name))}"
         case ListLiteral(items):
             return (", " if is_choice else " or ").join(map(_literal, items))
         case _:

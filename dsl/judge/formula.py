@@ -2,7 +2,7 @@
 
 In: the facts of each atom that was hit. Out: true, false or None (unknown). In a whole trace, only a count above the
 counting limit is unknown. In a truncated one, an atom without hits is unknown, a count is a lower bound, and before and
-after are unknown. The terms of pairs are in `dsl.judge.pairs`.
+after are unknown. The terms of pairs are in `dsl.judge.pairs`, those of aggregates in `dsl.judge.aggregates`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
+from dsl.judge.aggregates import QuantityExplanation, QuantityTerm
 from dsl.judge.facts import Facts
 from dsl.judge.pairs import PairBoundsTerm, PairExplanation, PairTerm
 
@@ -122,7 +123,9 @@ class AnyOfTerm:
         return truth
 
 
-Term: TypeAlias = HitTerm | OrderTerm | PairTerm | PairBoundsTerm | CountTerm | NotTerm | AllOfTerm | AnyOfTerm
+Term: TypeAlias = (
+    HitTerm | OrderTerm | PairTerm | PairBoundsTerm | CountTerm | QuantityTerm | NotTerm | AllOfTerm | AnyOfTerm
+)
 
 
 class Reason(NamedTuple):
@@ -148,6 +151,8 @@ def trigger_atoms(term: Term, *, positive: bool = True) -> Iterator[bytes]:
             yield from [term.subject] if positive is (term.quantifier == "some") else []
         case CountTerm(_, left, _, right):  # a higher count can make a comparison true or false
             yield from (side.atom for side in (left, right) if isinstance(side, HitCount))
+        case QuantityTerm():
+            yield from term.atoms
         case NotTerm(item):
             yield from trigger_atoms(item, positive=not positive)
         case AllOfTerm(items) | AnyOfTerm(items):
@@ -169,18 +174,25 @@ def reasons(term: Term, facts: Facts, *, whole: bool, expected: bool) -> Iterato
             yield Reason(term.text, is_missing=expected)
 
 
-def pair_explanations(term: Term, facts: Facts, *, whole: bool, expected: bool) -> Iterator[PairExplanation]:
-    """Yield, for each pair that keeps the term from being `expected`, which occurrences are responsible."""
+def explanations(
+    term: Term, facts: Facts, *, whole: bool, expected: bool
+) -> Iterator[PairExplanation | QuantityExplanation]:
+    """Yield an explanation for each pair and aggregate that keeps the term from being `expected`.
+
+    That of a pair names the responsible occurrences, that of an aggregate the numbers that were compared.
+    """
     if (truth := term.truth(facts, whole=whole)) is expected:
         return
     match term:
         case NotTerm(item):
-            yield from pair_explanations(item, facts, whole=whole, expected=not expected)
+            yield from explanations(item, facts, whole=whole, expected=not expected)
         case AllOfTerm(items) | AnyOfTerm(items):
             for item in items:
-                yield from pair_explanations(item, facts, whole=whole, expected=expected)
+                yield from explanations(item, facts, whole=whole, expected=expected)
         case PairTerm() | PairBoundsTerm() if expected or truth:
             yield term.explain(facts, is_missing=expected)
+        case QuantityTerm() if expected or truth:
+            yield term.explain(facts, whole=whole)
 
 
 def compare(left: float, op: str, right: float) -> bool:

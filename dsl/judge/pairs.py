@@ -58,6 +58,11 @@ class PairExplanation:
     total: int = 0
     examples: tuple[PairExample, ...] = ()
 
+    @property
+    def text(self) -> str:
+        """The pair in canonical form."""
+        return self.labels.text
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairBoundsTerm:

@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeAlias
 from zoneinfo import ZoneInfo
 
 from dsl.judge.builtin import BUILTINS, lookup_keys
+from dsl.judge.paths import reach
 from dsl.judge.span import NO_ATTRIBUTES, Attributes, Span, Value, events_named
 from dsl.judge.values import (
     ORDER_OPERATORS,
@@ -37,11 +38,13 @@ from dsl.syntax.nodes import (
     AnyOf,
     Comparison,
     Cond,
+    Elements,
     Exists,
     Has,
     IsTruthy,
     ListLiteral,
     Literal,
+    Name,
     Not,
     Operand,
     Reference,
@@ -61,6 +64,11 @@ Predicate: TypeAlias = Callable[[Span], bool]
 
 Lookup: TypeAlias = Callable[[Span, Attributes], Value]
 """The value of an attribute, None when it is missing."""
+
+
+_Values: TypeAlias = Callable[[Span, Attributes], list[Value]]
+_NEGATIVE = frozenset({"!=", "not in"})
+"""The operators that are true of several values when they are true of all."""
 
 
 class SubjectParts(NamedTuple):
@@ -146,16 +154,57 @@ def _short_circuit(items: tuple[Where, ...], *, ends: bool) -> Where:
 
 
 def _attribute_cond(comparison: Comparison | Exists | IsTruthy, subject: str | None, zone: ZoneInfo) -> Where:
-    lookup = attribute_lookup(lookup_keys(comparison.name.text, subject), zone)
+    if Elements.ALL in comparison.name.path:
+        return _elements_cond(comparison, subject, zone)
+    lookup = _path_lookup(comparison.name, subject, zone)
     match comparison:
         case Exists():
             return lambda span, event: lookup(span, event) is not None
         case IsTruthy():
             return _checked(lookup, is_true)
         case Comparison(_, op, Reference(other)):
-            return _compared(lookup, op, attribute_lookup(lookup_keys(other.text, subject), zone))
+            return _compared(lookup, op, _path_lookup(other, subject, zone))
         case Comparison(_, op, value):
             return _checked(lookup, literal_check(op, value))
+
+
+def _path_lookup(name: Name, subject: str | None, zone: ZoneInfo) -> Lookup:
+    """Compile the lookup of the value that a path without `[*]` leads to."""
+    lookup, path = attribute_lookup(lookup_keys(name.text, subject), zone), name.path
+    if not path:
+        return lookup
+    return lambda span, event: next(iter(reach(lookup(span, event), path)), None)
+
+
+def _elements_cond(comparison: Comparison | Exists | IsTruthy, subject: str | None, zone: ZoneInfo) -> Where:
+    """Compile a condition on each value that a path with `[*]` leads to; without any, it is false."""
+    lookup, path = attribute_lookup(lookup_keys(comparison.name.text, subject), zone), comparison.name.path
+
+    def values(span: Span, event: Attributes) -> list[Value]:
+        return reach(lookup(span, event), path)
+
+    match comparison:
+        case Exists():
+            return lambda span, event: bool(values(span, event))
+        case IsTruthy():
+            return lambda span, event: any(map(is_true, values(span, event)))
+        case Comparison(_, op, Reference(other)):
+            return _each_compared(values, op, _path_lookup(other, subject, zone))
+        case Comparison(_, op, value):
+            check = literal_check(op, value)
+            if op in _NEGATIVE:
+                return lambda span, event: bool(found := values(span, event)) and all(map(check, found))
+            return lambda span, event: any(map(check, values(span, event)))
+
+
+def _each_compared(values: _Values, op: str, lookup_other: Lookup) -> Where:
+    compare, combine = _REFERENCES[op], all if op in _NEGATIVE else any
+
+    def where(span: Span, event: Attributes) -> bool:
+        found, other = values(span, event), lookup_other(span, event)
+        return bool(found) and other is not None and combine(compare(value, other) for value in found)
+
+    return where
 
 
 def literal_check(op: str, operand: Operand) -> Check:

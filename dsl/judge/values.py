@@ -38,6 +38,11 @@ _packed = msgspec.msgpack.Encoder(order="deterministic").encode
 _VALUE_TYPES = frozenset({str, bool, int, float, bytes, list, dict})
 
 
+def is_decimal(text: str) -> bool:
+    """Return whether a text is a plain decimal, which compares as a number."""
+    return _DECIMAL.fullmatch(text) is not None
+
+
 def is_present(value: Value) -> bool:
     """Return whether there is a value: None, NaN and types that OTLP does not have count as missing."""
     return type(value) in _VALUE_TYPES and (type(value) is not float or value == value)  # noqa: PLR0124 (NaN)

@@ -10,8 +10,9 @@ from enum import Enum
 
 import msgspec
 
+from dsl.judge.aggregates import QuantityExplanation
 from dsl.judge.facts import AtomFacts, Facts
-from dsl.judge.formula import pair_explanations, reasons
+from dsl.judge.formula import explanations, reasons
 from dsl.judge.pairs import PairExplanation
 from dsl.judge.ruleset import Formula, Kind, Rule, RuleSet
 
@@ -34,7 +35,7 @@ class Judgement(msgspec.Struct, frozen=True, gc=False):
     When the verdict is broken or undetermined, `missing` lists what was required and absent, and `present` what was
     forbidden and present: subjects, or comparisons of counts and of order, in canonical form. `subjects` are the rule's
     subjects that were hit, with their atoms, in source order. `excepted` means that the rule is not applicable only
-    because of an exception. `pairs` explains the pairs among `missing` and `present`.
+    because of an exception. `explanations` are those of the pairs and aggregates among `missing` and `present`.
     """
 
     rule: Rule
@@ -43,7 +44,7 @@ class Judgement(msgspec.Struct, frozen=True, gc=False):
     present: tuple[str, ...]
     subjects: tuple[tuple[str, bytes], ...]
     excepted: bool
-    pairs: tuple[PairExplanation, ...] = ()
+    explanations: tuple[PairExplanation | QuantityExplanation, ...] = ()
 
 
 def judge(rules: RuleSet, facts: Facts, *, whole: bool) -> list[Judgement]:
@@ -71,9 +72,11 @@ def _judge(rule: Rule, facts: Facts, *, whole: bool) -> Judgement | None:
     verdict = Verdict.BROKEN if is_broken and applies else Verdict.UNDETERMINED
     missing, present = _reasons(rule, facts, whole=whole)
     named = {*missing, *present}
-    explanations = pair_explanations(formula.broken, facts, whole=whole, expected=False)
-    pairs = tuple(each for each in explanations if each.labels.text in named)
-    return Judgement(rule, verdict, missing, present, _hit_subjects(formula, facts), excepted=False, pairs=pairs)
+    found = explanations(formula.broken, facts, whole=whole, expected=False)
+    explained = tuple(each for each in found if each.text in named)
+    return Judgement(
+        rule, verdict, missing, present, _hit_subjects(formula, facts), excepted=False, explanations=explained
+    )
 
 
 def _reasons(rule: Rule, facts: Facts, *, whole: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:

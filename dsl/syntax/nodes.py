@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 
@@ -21,13 +22,27 @@ class TextRange(NamedTuple):
 NOWHERE = TextRange(0, 0)
 
 
+class Elements(Enum):
+    """The step `[*]` of a path, into each element of an array."""
+
+    ALL = "*"
+
+
+Step: TypeAlias = str | int | Elements
+"""A step into a value: the key of an object, the index of an element of an array, or all elements."""
+
+
 @dataclass(frozen=True, slots=True)
 class Name:
-    """The name of a span, an attribute or an event; `quoted` when it was written in quotes."""
+    """The name of a span, an attribute or an event; `quoted` when it was written in quotes.
+
+    In a where, `path` leads into the value of the attribute: `x[to][0]`.
+    """
 
     text: str
     quoted: bool = field(default=False, compare=False)
     at: TextRange = field(default=NOWHERE, compare=False)
+    path: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,14 +197,50 @@ class Count:
     at: TextRange = field(default=NOWHERE, compare=False)
 
 
+DISTINCT = "distinct"
+COUNT_BY = "count by"
+MEASURES = ("sum", "min", "max", "avg")
+"""The functions of numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """A number computed from an attribute of the spans of a subject.
+
+    `function` is `DISTINCT` for `distinct(subject, name)`, `COUNT_BY` for `count(subject by name)`, and else one of
+    `MEASURES`, written as `DISTINCT` is.
+    """
+
+    function: str
+    subject: Subject
+    name: Name
+    at: TextRange = field(default=NOWHERE, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TraceDuration:
+    """`trace.duration`: from the earliest start to the latest end of all spans of the trace."""
+
+    at: TextRange = field(default=NOWHERE, compare=False)
+
+
+Quantity: TypeAlias = Count | Aggregate | TraceDuration
+"""What a trace has a number of."""
+
+
 @dataclass(frozen=True, slots=True)
 class CountComparison:
-    """A count compared with a number or another count; `dsl.check.check` rejects durations."""
+    """A quantity of the trace compared with a literal or another one; `dsl.check.aggregates` rejects unlike units."""
 
-    left: Count | Number | Duration
+    left: Quantity | Number | Duration
     op: str
-    right: Count | Number | Duration
+    right: Quantity | Number | Duration
     at: TextRange = field(default=NOWHERE, compare=False)
+
+    @property
+    def aggregates(self) -> tuple[Aggregate, ...]:
+        """The sides that are aggregates."""
+        return tuple(side for side in (self.left, self.right) if isinstance(side, Aggregate))
 
 
 ORDER_WORDS = ("before", "after")
@@ -335,7 +386,7 @@ def _subjects(expr: Expr, *, positive: bool) -> Iterator[tuple[Subject, bool]]:
             yield left, positive
             yield right, positive
         case CountComparison(left, _, right):
-            yield from ((side.subject, positive) for side in (left, right) if isinstance(side, Count))
+            yield from ((side.subject, positive) for side in (left, right) if isinstance(side, Count | Aggregate))
         case Pair(quantifier=_, subject=subject):
             yield subject, positive
             yield from ((other, False) for other in expr.others)

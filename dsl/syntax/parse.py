@@ -21,6 +21,8 @@ from dsl.problems import Problem
 from dsl.syntax import suggestions
 from dsl.syntax.names import Names, as_written
 from dsl.syntax.nodes import (
+    COUNT_BY,
+    Aggregate,
     AllOf,
     AnyOf,
     Boolean,
@@ -29,6 +31,7 @@ from dsl.syntax.nodes import (
     Count,
     CountComparison,
     Duration,
+    Elements,
     Exists,
     Expr,
     Has,
@@ -44,20 +47,24 @@ from dsl.syntax.nodes import (
     Order,
     Pair,
     Partner,
+    Quantity,
     Reference,
     Relations,
     RelationWord,
     RuleBody,
+    Step,
     Subject,
     Text,
     TextRange,
+    TraceDuration,
     When,
     Without,
 )
 from dsl.syntax.soft_keywords import mark_soft_keywords
 from dsl.syntax.source import SourceText, replace_surrogates
-from dsl.syntax.tokens import quantity, text_range, tokenize
+from dsl.syntax.tokens import CALLS, quantity, text_range, tokenize
 
+_OPENING = CALLS | {"LPAR"}
 _ESCAPE = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|(.))")
 _ESCAPED = {"n": "\n", "t": "\t", "\\": "\\", '"': '"', "'": "'"}
 _SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
@@ -148,11 +155,15 @@ def _parse(source: SourceText, start: str, names: Names) -> tuple[object, list[P
 def _unexpected(source: SourceText, word: Token, read: list[Token], accepted: frozenset[str]) -> Problem:
     previous = read[-1] if read else None
     in_pair = _is_in_pair(read)
+    aggregate = _aggregate_form(word, read)
     if word.type == "$END":
-        help_line = suggestions.pair_advice("", read) if in_pair else suggestions.expected(accepted)
+        of_pair = suggestions.pair_advice("", read) if in_pair else None
+        help_line = aggregate or of_pair or suggestions.expected(accepted)
         return problems.unexpected_end(source.spot(text_range(previous) if previous else TextRange(0, 1)), help_line)
     word = as_written(source, word)
     spot = source.spot(text_range(word))
+    if aggregate is not None:
+        return problems.unexpected(spot, word, aggregate)
     if word.type in {"_WHERE", "BEFORE", "AFTER"} and not in_pair and _ends_in_group(read):
         return problems.group_as_subject(spot, "where" if word.type == "_WHERE" else word)
     if in_pair:
@@ -162,11 +173,29 @@ def _unexpected(source: SourceText, word: Token, read: list[Token], accepted: fr
     return problems.unexpected(spot, word, suggestions.advice(word, read, accepted))
 
 
+def _aggregate_form(word: Token, read: list[Token]) -> str | None:
+    """Return the form of the aggregate that is or contains the rejected token, or that ends before it; else None."""
+    if word.type == "AGGREGATE":
+        return suggestions.aggregate_form(word)
+    if read and read[-1].type == "TRACE_DURATION":
+        return suggestions.TRACE_DURATION_FORM
+    opened: list[Token] = []
+    closed: Token | None = None
+    for token in read:
+        closed = None
+        if token.type in _OPENING:
+            opened.append(token)
+        elif token.type == "RPAR" and opened:
+            closed = opened.pop()
+    last = closed or (opened[-1] if opened else None)
+    return suggestions.aggregate_form(last) if last is not None and last.type == "AGGREGATE" else None
+
+
 def _is_in_pair(read: list[Token]) -> bool:
     """Return whether the tokens end inside a pair, but not inside one of its wheres."""
     depth = 0
     for word in reversed(read):
-        depth += (word.type == "RPAR") - (word.type in {"LPAR", "HAS", "COUNT", "_WHERE"})
+        depth += (word.type == "RPAR") - (word.type in _OPENING)
         if depth < 0 or (depth == 0 and word.type in {"AND", "OR", "NOT", "LBRACE", "RBRACE"}):
             return False
         if word.type in {"EACH", "SOME"}:
@@ -180,7 +209,7 @@ def _ends_in_group(read: list[Token]) -> bool:
     for word in reversed(read):
         if word.type == "RPAR":
             depth += 1
-        elif word.type in {"LPAR", "HAS", "COUNT", "_WHERE"}:
+        elif word.type in _OPENING:
             depth -= 1
         if depth == 0:
             return word.type == "LPAR"
@@ -195,8 +224,8 @@ def _spanning(*nodes: object) -> TextRange:
     return TextRange(min(at.start for at in stretches), max(at.end for at in stretches))
 
 
-def _count_operand(side: Count | Token) -> Count | Number | Duration:
-    return side if isinstance(side, Count) else cast("Number | Duration", quantity(side, text_range(side)))
+def _count_operand(side: Quantity | Token) -> Quantity | Number | Duration:
+    return cast("Number | Duration", quantity(side, text_range(side))) if isinstance(side, Token) else side
 
 
 def _join_wheres(wheres: tuple[Cond, ...]) -> Cond | None:
@@ -290,7 +319,7 @@ class _Builder(Transformer[Token, object]):
         *is_any, subject, closing = parts
         return Without(cast("Subject", subject), bool(is_any), at=_spanning(opening, closing))
 
-    def count_comparison(self, left: Count | Token, op: Token, right: Count | Token) -> CountComparison:
+    def count_comparison(self, left: Quantity | Token, op: Token, right: Quantity | Token) -> CountComparison:
         return CountComparison(_count_operand(left), str(op), _count_operand(right), at=_spanning(left, right))
 
     def has_attribute(self, name: Name, op: str | None = None, value: Operand | None = None) -> HasAttribute:
@@ -309,6 +338,18 @@ class _Builder(Transformer[Token, object]):
     def count(self, opening: Token, subject: Has, closing: Token, *wheres: Cond) -> Count:
         where = _join_wheres((subject.where, *wheres) if subject.where else wheres)
         return Count(Has(subject.name, where, at=subject.at), at=_spanning(opening, closing, *wheres))
+
+    def count_by(
+        self, opening: Token, subject: Has, _by: Token, name: Name, closing: Token, *wheres: Cond
+    ) -> Aggregate:
+        count = self.count(opening, subject, closing, *wheres)
+        return Aggregate(COUNT_BY, count.subject, name, at=count.at)
+
+    def aggregate(self, opening: Token, subject: Subject, name: Name, closing: Token) -> Aggregate:
+        return Aggregate(suggestions.function_of(opening), subject, name, at=_spanning(opening, closing))
+
+    def trace_duration(self, word: Token) -> TraceDuration:
+        return TraceDuration(at=text_range(word))
 
     def subject(self, opening: Token, name: Name, closing: Token, *wheres: Cond) -> Has:
         return Has(name, _join_wheres(wheres), at=_spanning(opening, closing, *wheres))
@@ -334,6 +375,17 @@ class _Builder(Transformer[Token, object]):
 
     def boolean(self, word: Token) -> Boolean:
         return Boolean(word == "true", at=text_range(word))
+
+    def path(self, name: Name, *steps: tuple[Step, TextRange]) -> Name:
+        at = TextRange(name.at.start, steps[-1][1].end)
+        return replace(name, path=tuple(step for step, _ in steps), at=at)
+
+    def step(self, opening: Token, *rest: Token) -> tuple[Step, TextRange]:
+        if not rest:
+            return Elements.ALL, text_range(opening)
+        word, closing = rest
+        step: Step = int(word) if word.type == "NUMBER" else unquote(word) if word.type == "STRING" else str(word)
+        return step, _spanning(opening, closing)
 
     def name(self, word: Token) -> Name:
         is_quoted = word.type == "STRING"

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 
 from dsl.syntax.nodes import (
+    Aggregate,
     AllOf,
     AnyOf,
     Boolean,
@@ -27,22 +28,26 @@ from dsl.syntax.nodes import (
     JoinKey,
     ListLiteral,
     Literal,
+    Name,
     Not,
     Number,
     Operand,
     Order,
     Pair,
     Partner,
+    Quantity,
     Reference,
     Relations,
     RelationWord,
     RuleBody,
+    Step,
     Subject,
     Text,
+    TraceDuration,
     When,
     Without,
 )
-from dsl.syntax.soft_keywords import SOFT_KEYWORDS
+from dsl.syntax.soft_keywords import SOFT_KEYWORDS, TRACE_DURATION
 from dsl.syntax.suggestions import RESERVED
 from dsl.syntax.tokens import UNIT_NS
 
@@ -76,7 +81,7 @@ def expr_text(expr: Expr) -> str:
             narrowed = "" if that is None else f" that {_partner_text(that)}"
             return f"{quantifier} {occurrence_text(subject)}{narrowed} {_partner_text(partner)}"
         case CountComparison(left, op, right):
-            return f"{_count_text(left)} {op} {_count_text(right)}"
+            return f"{quantity_text(left)} {op} {quantity_text(right)}"
         case Has() | HasAttribute():
             return subject_text(expr)
 
@@ -89,9 +94,10 @@ def subject_text(subject: Subject) -> str:
     'trace.has("GET /users").where(status >= 500)'
     """
     if isinstance(subject, HasAttribute):
-        return cond_text(subject.comparison)
+        text, name = cond_text(subject.comparison), subject.comparison.name.text
+        return text.replace(name, quoted_text(name), 1) if name == TRACE_DURATION else text
     name = name_text(subject.name.text)
-    head = f"trace.has({name})" if name.startswith('"') else name
+    head = f"trace.has({name})" if name.startswith('"') or name == TRACE_DURATION else name
     return head if subject.where is None else f"{head}.where({cond_text(subject.where)})"
 
 
@@ -107,6 +113,26 @@ def occurrence_text(subject: Subject) -> str:
     text = subject_text(subject)
     name = subject.name.text
     return text.replace(name, f"trace.has({name})", 1) if name in SOFT_KEYWORDS else text
+
+
+def quantity_text(side: Quantity | Number | Duration) -> str:
+    """Print one side of a comparison of quantities.
+
+    >>> from dsl.syntax.nodes import Name
+    >>> quantity_text(Aggregate("distinct", Has(Name("a")), Name("x")))
+    'distinct(a, x)'
+    """
+    match side:
+        case Count(subject):
+            return f"count({subject_text(subject)})"
+        case Aggregate("count by", subject, name):
+            return f"count({subject_text(subject)} by {name_text(name.text)})"
+        case Aggregate(function, subject, name):
+            return f"{function}({occurrence_text(subject)}, {name_text(name.text)})"
+        case TraceDuration():
+            return TRACE_DURATION
+        case Number() | Duration():
+            return _literal_text(side)
 
 
 def relation_texts(relations: Relations) -> Iterator[str]:
@@ -127,11 +153,11 @@ def cond_text(cond: Cond) -> str:
         case Not(item):
             return f"not {_cond_in_group(item)}"
         case Comparison(name, op, value):
-            return f"{name_text(name.text)} {op} {operand_text(value)}"
+            return f"{path_text(name)} {op} {operand_text(value)}"
         case Exists(name):
-            return f"{name_text(name.text)} exists"
+            return f"{path_text(name)} exists"
         case IsTruthy(name):
-            return name_text(name.text)
+            return path_text(name)
 
 
 def name_text(text: str) -> str:
@@ -142,6 +168,19 @@ def name_text(text: str) -> str:
     """
     is_plain = _NAME.fullmatch(text) and text not in _NEVER_BARE and not text.endswith(".where")
     return text if is_plain else quoted_text(text)
+
+
+def path_text(name: Name) -> str:
+    """Print a name with its path.
+
+    >>> path_text(Name("x", path=("a key", 0, Elements.ALL)))
+    'x["a key"][0][*]'
+    """
+    return name_text(name.text) + "".join(f"[{_step_text(step)}]" for step in name.path)
+
+
+def _step_text(step: Step) -> str:
+    return name_text(step) if isinstance(step, str) else str(step if isinstance(step, int) else step.value)
 
 
 def quoted_text(text: str) -> str:
@@ -159,7 +198,7 @@ def operand_text(operand: Operand) -> str:
         case ListLiteral(items):
             return "[" + ", ".join(map(_literal_text, items)) + "]"
         case Reference(name):
-            return "$" + name_text(name.text)
+            return "$" + path_text(name)
         case _:
             return _literal_text(operand)
 
@@ -202,10 +241,6 @@ def _duration_text(value_ns: float) -> str:
         if whole_ns and isinstance(whole_ns, int) and whole_ns % size_ns == 0:
             return f"{whole_ns // size_ns}{unit}"
     return f"{number_text(whole_ns)}ns"
-
-
-def _count_text(side: Count | Number | Duration) -> str:
-    return f"count({subject_text(side.subject)})" if isinstance(side, Count) else _literal_text(side)
 
 
 def _partner_text(partner: Partner) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
+from itertools import takewhile
 from types import MappingProxyType
 
 from lark import Token
@@ -44,6 +45,7 @@ _TERMINAL_NAMES = MappingProxyType(
         "COMMA": ",",
         "DOLLAR": "$",
         "OWNS": "has",
+        "BY": "by",
         "$END": "the end of the rule",
     }
 )
@@ -77,6 +79,7 @@ _FOREIGN_PHRASES = MappingProxyType(
 """Keywords of other languages that have no equivalent here."""
 
 
+TRACE_DURATION_FORM = "compare it with a duration: trace.duration > 10s"
 PAIR_FORM = (
     "write each A has B before (or some, after, within 10m, directly below, with same K, without C between); "
     "nothing may follow these"
@@ -115,10 +118,21 @@ def advice(word: Token, read: Sequence[Token], accepted: frozenset[str]) -> str:
     return expected(accepted)
 
 
+def function_of(opening: Token) -> str:
+    """Return the name of the function that a token such as `distinct (` opens."""
+    return "".join(takewhile(str.isalpha, opening))
+
+
+def aggregate_form(opening: Token) -> str:
+    """Return how to write the aggregate that the token opens."""
+    function = function_of(opening)
+    return f"write {function}(SUBJECT, NAME) > 1, beside other conditions and not in a where or pair"
+
+
 def expected(accepted: frozenset[str]) -> str:
     """Return a list of what the parser would accept."""
     # A pair or a name is accepted wherever a subject is; listing them as well would only lengthen the advice.
-    accepted = accepted - {"EACH", "SOME", "NAMED"}
+    accepted = accepted - {"EACH", "SOME", "NAMED", "AGGREGATE", "TRACE_DURATION", "STEP_OPEN", "ELEMENTS"}
     names = accepted - _OPERATORS | {"operator"} if accepted >= _OPERATORS else accepted
     return "expected " + ", ".join(sorted(_TERMINAL_NAMES.get(name, name.lower()) for name in names))
 
@@ -136,6 +150,9 @@ def _idioms(word: Token, before: Token, previous: Token, accepted: frozenset[str
     yield previous.type == "IN" and word in {"(", "{"}, "write the list in [ ]"
     yield previous.type == "NUMBER" and word in UNIT_NS, f"write {previous}{word} without a space"
     yield previous == "<" and word == ">", "did you mean `!=`?"
+    yield word.type in {"STEP_OPEN", "ELEMENTS"}, f"reach into a value in a where: .where({previous}[…] == …)"
+    is_apart = word.type in {"LSQB", "STAR"} and "STEP_OPEN" in accepted
+    yield is_apart, f"write the bracket directly after {'the name' if previous == ']' else previous}"
 
 
 def _call_mistakes(word: Token, before: Token, previous: Token, accepted: frozenset[str]) -> Iterator[tuple[bool, str]]:

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
+from itertools import pairwise
 
 from lark import Lark, Token, UnexpectedCharacters
 
@@ -23,8 +24,13 @@ MAX_NESTING = 100
 
 _QUANTITY = re.compile(r"([+-]?[0-9]+)(\.[0-9]+)?([eE][+-]?[0-9]+)?(ns|us|ms|s|m|h|d)?")
 UNIT_NS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9}
+_INDEX = re.compile(r"[0-9]{1,9}")
+_LIST_TYPES = {"LSQB": "LSQB", "ELEMENTS": "STAR"}
+"""The types of brackets that are not a step; the grammar has no place for a `[*]` that is not."""
 _MAX_INT_DIGITS = 400
-_OPENING = ("LPAR", "LBRACE", "LSQB", "HAS", "COUNT", "_WHERE")
+CALLS = frozenset({"HAS", "COUNT", "AGGREGATE", "_WHERE"})
+"""The tokens that end in the parenthesis they open."""
+_OPENING = CALLS | {"LPAR", "LBRACE", "LSQB", "STEP_OPEN"}
 _CLOSING = ("RPAR", "RBRACE", "RSQB")
 _SIGN_ADVICE = {
     "=>": "did you mean `>=`?",
@@ -63,7 +69,9 @@ def tokenize(language: Lark, source: SourceText) -> tuple[list[Token], list[Prob
         words.extend(language.lex(source.text))
     except UnexpectedCharacters as error:
         reported.append(_unknown_character(source, error.pos_in_stream or 0))
+    words = _mark_paths(words)
     reported.extend(problem for word in words if (problem := _invalid_token(source, word)))
+    reported.extend(_invalid_indices(source, words))
     reported.extend(too_deep(source, words))
     return words, reported
 
@@ -91,6 +99,31 @@ def quantity(text: str, at: TextRange) -> Number | Duration | None:
     if math.isinf(float(value_ns)):
         return None
     return Duration(int(value_ns) if value_ns == int(value_ns) else float(value_ns), at)
+
+
+def _mark_paths(words: list[Token]) -> list[Token]:
+    """Return the tokens with brackets retyped that touch a name: they are steps of a path, not lists."""
+    marked: list[Token] = []
+    is_path = False
+    for word in words:
+        touched = marked[-1] if marked and marked[-1].end_pos == word.start_pos else None
+        if word.type in {"LSQB", "ELEMENTS"}:
+            is_path = touched is not None and (touched.type in {"NAME", "STRING"} or (is_path and _ends_step(touched)))
+            kind = "STEP_OPEN" if word.type == "LSQB" else word.type
+            marked.append(Token.new_borrow_pos(kind if is_path else _LIST_TYPES[word.type], word, word))
+        else:
+            marked.append(word)
+    return marked
+
+
+def _ends_step(word: Token) -> bool:
+    return word.type in {"RSQB", "ELEMENTS"}
+
+
+def _invalid_indices(source: SourceText, words: list[Token]) -> Iterator[Problem]:
+    for opening, word in pairwise(words):
+        if opening.type == "STEP_OPEN" and word.type == "NUMBER" and _INDEX.fullmatch(word) is None:
+            yield problems.invalid_index(source.spot(text_range(word)), word)
 
 
 def _unknown_character(source: SourceText, position: int) -> Problem:

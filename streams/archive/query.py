@@ -25,6 +25,8 @@ from typing import TypeAlias
 import duckdb
 import pyarrow as pa
 
+from dsl import Atom
+from dsl.judge.atoms import Use
 from streams.archive import read, spans, sql
 from streams.archive.names import ArchiveFile, ArchiveListing
 from streams.archive.schema import FORMAT_KEY, OLDER, RUN_BACK_KEY
@@ -32,7 +34,7 @@ from streams.archive.store import Store
 from streams.archive.tables import Counted, Tables, TraceVerdict
 from streams.decode.records import TraceSpans
 from streams.errors import BetraceError, StateError
-from streams.projection.budget import BARE_FACT_BYTES, DEFAULT_BUDGET, KEY_BYTES, Budget
+from streams.projection.budget import BARE_FACT_BYTES, DEFAULT_BUDGET, KEY_BYTES, NUMBER_BYTES, Budget
 from streams.projection.project import Projector
 from streams.windows.chain import Bounds
 from streams.windows.close import Close
@@ -247,9 +249,7 @@ def _check(database: duckdb.DuckDBPyConnection, urls: str, file_count: int, out_
 def _check_budget(database: duckdb.DuckDBPyConnection, request: ArchiveRequest) -> None:
     """Refuse if a record's facts may exceed its budget: the engine rejects such a record."""
     share, whole = request.budget.facts_share
-    fact_bytes = max(
-        (BARE_FACT_BYTES + KEY_BYTES * len(atom.keys) for atom in request.projector.rules.atoms.values()), default=0
-    )
+    fact_bytes = max((_fact_bytes(atom) for atom in request.projector.rules.atoms.values()), default=0)
     many = request.budget.facts_bytes(0) // max(fact_bytes, 1)
     oversized = database.execute(
         f"""
@@ -269,6 +269,11 @@ def _check_budget(database: duckdb.DuckDBPyConnection, request: ArchiveRequest) 
     ).fetchall()
     if oversized and oversized[0][0] is not None:
         raise RefusedError(f"the record at offset {oversized[0][0]} may make more facts than its budget lets it")
+
+
+def _fact_bytes(atom: Atom) -> int:
+    key_bytes = NUMBER_BYTES if atom.use is Use.NUMBERS else KEY_BYTES
+    return BARE_FACT_BYTES + key_bytes * len(atom.keys) + KEY_BYTES * len(atom.links)
 
 
 def _closes(judged: _Judged, request: ArchiveRequest) -> Iterator[Close]:

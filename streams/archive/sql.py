@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from dsl import Atom, RuleSet
 from dsl.compile.compile import compile_files
+from dsl.judge.aggregates import QuantityTerm
 from dsl.judge.atoms import AtomSpec
 from dsl.judge.builtin import BUILTINS, lookup_keys
 from dsl.judge.formula import AllOfTerm, AnyOfTerm, CountTerm, HitCount, HitTerm, NotTerm, OrderTerm, Term
@@ -108,14 +109,14 @@ def text(value: str) -> str:
 
 
 def can_say(term: Term) -> bool:
-    """Return whether SQL can evaluate the term on a trace: it does not know single occurrences."""
+    """Return whether SQL can evaluate the term on a trace: it knows neither single occurrences nor values."""
     match term:
         case NotTerm(item):
             return can_say(item)
         case AllOfTerm(items) | AnyOfTerm(items):
             return all(map(can_say, items))
         case _:
-            return not isinstance(term, PairTerm)
+            return not isinstance(term, PairTerm | QuantityTerm)
 
 
 def truth(term: Term, columns: Mapping[bytes, int]) -> str:
@@ -134,7 +135,7 @@ def truth(term: Term, columns: Mapping[bytes, int]) -> str:
             return f"coalesce({which}_{columns[left]} {sign} {which}_{columns[right]}, false)"
         case PairBoundsTerm():
             return _pair(term, columns)
-        case PairTerm():
+        case PairTerm() | QuantityTerm():
             raise ValueError(f"SQL cannot evaluate {term.text}")
         case CountTerm(_, left, op, right):
             sign = {"==": "=", "!=": "<>"}.get(op, op)
@@ -202,7 +203,7 @@ def narrowing(cond: Cond, subject: str | None) -> str:
             return all_of(narrowing(item, subject) for item in items)
         case AnyOf(items):
             return any_of(narrowing(item, subject) for item in items)
-        case Comparison(name, op, Text() | Number() | Boolean() as literal) if op in _ORDERS:
+        case Comparison(name, op, Text() | Number() | Boolean() as literal) if op in _ORDERS and not name.path:
             narrowed = _narrowed_test(lookup_keys(name.text, subject), op, literal)
             # The attributes of an event are not among the names.
             return narrowed if subject is None or narrowed == TRUE else any_of([narrowed, _carries(subject)])

@@ -82,6 +82,8 @@ class Tables:
             cases = " ".join(f"WHEN {sql.text(name)} THEN {index}" for name, index in named.items())
             self._add_hits(f"CASE name {cases} END", f"name IN ({', '.join(map(sql.text, named))})")
         for atom in self.atoms:
+            if atom.name is not None and named[atom.name] != atom.index:  # several atoms of a name, with other keys
+                self._add_hits(str(atom.index), f"name = {sql.text(atom.name)}")
             if atom.is_every_span:
                 self._add_hits(str(atom.index), sql.TRUE)
             elif atom.name is not None and self._is_any(atom.carries):

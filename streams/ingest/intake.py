@@ -83,7 +83,11 @@ class Intake:
         """Project records with these rules from now on."""
         self._projector = Projector(rules, self._settings.identity, self._settings.redaction)
         if hidden := self._projector.uncomparable:
-            log.warning("pairs compare redacted attributes: set BETRACE_REDACT_KEY to decide them", attributes=hidden)
+            log.warning(
+                "rules compare redacted attributes and are not decided: set BETRACE_REDACT_KEY; sum, min, max and avg "
+                "need attributes that are not redacted",
+                attributes=hidden,
+            )
         self._decoder = Decoder(self._projector.interest, self._settings.format)
         self._read_batch = None if self._format is Format.JSON else backend.batch_reader(self._projector.interest)
 

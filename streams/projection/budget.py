@@ -46,6 +46,8 @@ BARE_FACT_BYTES = BARE_WITNESS_BYTES + 24 + _IDENTITY_BYTES
 """The most that a fact without keys takes: atom, identity and start beside its witness."""
 KEY_BYTES = 16
 """The size of one value of a key in a fact; a span seldom has more than one per key."""
+NUMBER_BYTES = 48
+"""The most that the number of an aggregate takes in a fact."""
 
 CHUNK = 64
 """Facts that are measured together; whole ones take less than a megabyte."""

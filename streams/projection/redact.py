@@ -77,12 +77,16 @@ class Redaction:
         If one of these attributes is redacted, the hash is keyed, so that only the owner of the key can find out the
         value. Without a key the result is None: the value must not leave in any form, and cannot be compared.
         """
-        if not any(redacted == name or redacted.endswith(f".{name}") for redacted in self.treatments for name in names):
+        if not any(map(self.is_redacted, names)):
             return key_hash
         if self.key is None:
             return None
         secret = hashlib.sha256(self.key).digest()
         return lambda text: hashlib.blake2b(text.encode(), digest_size=HASH_BYTES, key=secret).digest()
+
+    def is_redacted(self, name: str) -> bool:
+        """Return whether any attribute that is looked up as `name` below any subject is redacted."""
+        return any(redacted == name or redacted.endswith(f".{name}") for redacted in self.treatments)
 
     def value(self, name: str, value: Value) -> Value:
         """Return the redacted value of attribute `name`; None when it is dropped, or was None."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from hashlib import blake2b
+from itertools import chain
 
 import msgspec
 
 from dsl.judge.ancestry import MAX_SPANS
 from dsl.judge.atoms import ANCESTRY
 from dsl.judge.occurrences import Occurrences
-from topics.records.facts import Fact, Witness
+from topics.records.facts import Fact, KeyHashes, Witness
 
 WITNESS_COUNT = 5
 NO_START_NS = 1 << 64
@@ -39,8 +40,9 @@ class AtomFacts(msgspec.Struct, array_like=True, gc=False, kw_only=True):
 
     `witnesses` are the `WITNESS_COUNT` smallest by `WitnessedSpan.order`, sorted. `identities` are the smallest 8-byte
     hashes of distinct identities, sorted, and at most as many as the rules need (`counted`); a shorter list is an exact
-    count. `first_tick` is the record time of the first hit: it identifies a rule's finding, whatever other rules hit
-    before. `occurrences` is None until a fact carries keys for a pair.
+    count; those of `distinct` are hashes of values instead. `first_tick` is the record time of the first hit: it
+    identifies a rule's finding, whatever other rules hit before. `occurrences` is None until a fact carries keys for a
+    pair or `count by`; for `distinct`, it is empty instead of None once a fact has a value that cannot be compared.
     """
 
     first_ns: int | None = None
@@ -65,12 +67,23 @@ class AtomFacts(msgspec.Struct, array_like=True, gc=False, kw_only=True):
             self._add_witness(span)
         else:
             self.witnesses.append(span)
+        if counted and fact.keys and fact.keys[0]:
+            self._count_values(fact.keys, counted)
+            return
         if counted:
             self._add_identity(blake2b(fact.identity, digest_size=8).digest(), counted)
         if fact.keys is not None:
             self.occurrences = self.occurrences or Occurrences()
             limit = MAX_SPANS if fact.atom == ANCESTRY.fingerprint else None
             self.occurrences.add(fact.identity, fact.start_ns, fact.keys, limit)
+
+    def _count_values(self, keys: tuple[KeyHashes, ...], counted: int) -> None:
+        """Count the values of an atom of `distinct` instead of its spans: only such an atom has keys and is counted."""
+        for values in chain.from_iterable(keys):
+            if values is None:  # it cannot be compared
+                self.occurrences = self.occurrences or Occurrences()
+            for value in values or ():
+                self._add_identity(value, counted)
 
     def merge(self, other: AtomFacts, counted: int, most_occurrences: int | None = None) -> None:
         """Add everything that `other` has."""

@@ -139,7 +139,7 @@ def _finding(
         missing=judgement.missing,
         present=judgement.present,
         witnesses=tuple(witnesses(chain, judgement)),
-        pairs=tuple(pair_texts(judgement.pairs, chain.facts)),
+        pairs=tuple(pair_texts(judgement.explanations, chain.facts)),
         sources=tuple(SourceRange(at.topic, at.partition, at.first_offset, at.last_offset) for at in chain.sources),
     )
 

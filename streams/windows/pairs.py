@@ -1,14 +1,15 @@
-"""Describes the spans that a pair is about, for the sentence of a signal.
+"""Describes the spans that a pair is about, and the numbers of an aggregate, for the sentence of a signal.
 
 In: the explanations of a judgement, and the facts of its chain. Out: a text for each pair: how many of its subject have
-or lack a partner, and which. A span is named by the values that the pair compares, if its witness was kept, and by its
-start.
+or lack a partner, and which. One for each aggregate: what the numbers are. A span is named by the values that the pair
+compares, if its witness was kept, and by its start.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from dsl.judge.aggregates import QuantityExplanation
 from dsl.judge.occurrences import Occurrence
 from dsl.judge.pairs import PairExample, PairExplanation
 from streams.windows.facts import AtomFacts
@@ -19,9 +20,14 @@ from topics.times import rfc3339
 _ID_BYTES = 8
 
 
-def pair_texts(explanations: Iterable[PairExplanation], facts: Mapping[bytes, AtomFacts]) -> Iterator[PairText]:
-    """Yield a text for each pair; it is empty where the first and last starts sufficed to decide."""
+def pair_texts(
+    explanations: Iterable[PairExplanation | QuantityExplanation], facts: Mapping[bytes, AtomFacts]
+) -> Iterator[PairText]:
+    """Yield a text for each pair or aggregate; it is empty where the first and last starts sufficed to decide."""
     for explanation in explanations:
+        if isinstance(explanation, QuantityExplanation):
+            yield PairText(explanation.text, " and ".join(explanation.amounts))
+            continue
         text = _lacking(explanation, facts) if explanation.is_missing else _having(explanation, facts)
         yield PairText(explanation.labels.text, text if explanation.examples else "")
 

@@ -90,6 +90,7 @@ def _spans_request(sent: list[tuple[bytes, Span]]) -> Message:
                                 kind=_KINDS[span.kind],
                                 name=span.name,
                                 start_time_unix_nano=span.start_ns or 0,
+                                end_time_unix_nano=span.end_ns or 0,
                                 attributes=_pairs(span.attributes),
                                 events=[
                                     trace_pb2.Span.Event(name=each.name, attributes=_pairs(each.attributes))
@@ -129,6 +130,11 @@ def _logs_request(sent: list[tuple[bytes, Span]]) -> Message:
             for trace_id, span in sent
         ]
     )
+
+
+def spans_step(*spans: Span) -> Step:
+    """One record with spans of one trace."""
+    return 0, 0, (SPANS, bytes(_spans_request([(TRACES[0], span) for span in spans]).SerializeToString()))
 
 
 _sent = st.lists(st.tuples(st.sampled_from((*TRACES, TRACES[0])), strategies.spans), min_size=1, max_size=3)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
+from fractions import Fraction
 from itertools import product
 
 from dsl import Span
 from dsl.syntax.nodes import (
+    Aggregate,
     AllOf,
     AnyOf,
     Cond,
     Count,
     CountComparison,
+    Duration,
     Expr,
     Not,
     Number,
@@ -23,7 +28,8 @@ from dsl.syntax.nodes import (
     When,
     subjects,
 )
-from tests.differential import naive_pairs
+from tests.differential import naive_aggregates, naive_pairs
+from tests.differential.naive_aggregates import FEW
 from tests.differential.naive_spans import holds, satisfies
 
 SIGNS = {"==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
@@ -57,8 +63,12 @@ class Trace:
             case Pair():
                 return naive_pairs.truth(expr, self.sides(expr, odd), is_whole=self.is_whole)
             case CountComparison(left, op, right):
-                answers = {SIGNS[op](*pair) for pair in product(self.numbers(left, odd), self.numbers(right, odd))}
-                return answers.pop() if len(answers) == 1 else None
+                known = [number for side in (left, right) for number in replace(self, is_whole=True).numbers(side, odd)]
+                around = [*FEW, *known, *(number + 1 for number in known), *(number - 1 for number in known)]
+                answers = {
+                    SIGNS[op](*pair) for pair in product(*(self.numbers(at, odd, around) for at in (left, right)))
+                }
+                return answers.pop() if len(answers) == 1 else None if answers else False
             case _:
                 return bool(self.of(expr, odd)) or (False if self.is_whole else None)
 
@@ -75,12 +85,19 @@ class Trace:
             other = _without(self.exceptions, other)
         return naive_pairs.Sides(bound, other, self.spans)
 
-    def numbers(self, side: object, odd: object) -> list[float]:
-        """A number, or what a count can be: in a trace that is not whole, that and the next twenty."""
-        if not isinstance(side, Count):
-            return [side.value] if isinstance(side, Number) else []
-        count = len({span.identity for span in self.of(side.subject, odd)})
-        return [*range(count, count + (1 if self.is_whole else 20))]
+    def numbers(self, side: object, odd: object, around: Sequence[Fraction] = FEW) -> list[Fraction]:
+        """A number, or all that a quantity can be; nothing when the trace does not have it."""
+        match side:
+            case Number(value) | Duration(value):
+                return [Fraction(Decimal(str(value)))]
+            case Count(subject):
+                count = len({span.identity for span in self.of(subject, odd)})
+                return naive_aggregates.at_least(count, is_whole=self.is_whole)
+            case Aggregate():
+                bound = _without(self.always_excepted, self.spans)
+                return naive_aggregates.numbers(side, bound, around, is_whole=self.is_whole)
+            case _:
+                return naive_aggregates.durations(self.spans, around, is_whole=self.is_whole)
 
 
 def _without(exceptions: tuple[Cond, ...], spans: list[Span]) -> list[Span]:

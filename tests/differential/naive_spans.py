@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 from dataclasses import replace
 from zoneinfo import ZoneInfo
@@ -17,12 +18,14 @@ from dsl.syntax.nodes import (
     Comparison,
     Cond,
     Duration,
+    Elements,
     HasAttribute,
     IsTruthy,
     ListLiteral,
     Name,
     Not,
     Reference,
+    Step,
     Subject,
     comparisons,
 )
@@ -88,17 +91,51 @@ def holds(cond: Cond, name: str, span: Span, event: Attributes) -> bool:
             return all(holds(item, name, span, event) for item in items)
         case AnyOf(items):
             return any(holds(item, name, span, event) for item in items)
-        case Comparison(tested, op, operand):
-            value = _find(tested.text, name, span, event)
-            if isinstance(operand, Reference):
-                return _is_so(value, op, _find(operand.name.text, name, span, event))
-            literals = operand.items if isinstance(operand, ListLiteral) else (operand,)
-            plain: list[Value] = [each.value_ns if isinstance(each, Duration) else each.value for each in literals]
-            return _is_there(value) and _compares(value, op, plain)
+        case Comparison(tested, op):
+            truths = [_is_true(value, cond, name, span, event) for value in _reached(tested, name, span, event)]
+            return bool(truths) and (all if op in {"!=", "not in"} else any)(truths)
         case _:
-            value = _find(cond.name.text, name, span, event)
-            is_empty = value in (False, 0, "") or str(value).lower() == "false"
-            return _is_there(value) and not (isinstance(cond, IsTruthy) and is_empty)
+            values = _reached(cond.name, name, span, event)
+            return any(not (isinstance(cond, IsTruthy) and _is_empty(value)) for value in values)
+
+
+def _is_empty(value: Value) -> bool:
+    return value in (False, 0, "") or str(value).lower() == "false"
+
+
+def _is_true(value: Value, comparison: Comparison, name: str, span: Span, event: Attributes) -> bool:
+    op, operand = comparison.op, comparison.value
+    if isinstance(operand, Reference):
+        return _is_so(value, op, next(iter(_reached(operand.name, name, span, event)), None))
+    literals = operand.items if isinstance(operand, ListLiteral) else (operand,)
+    plain: list[Value] = [each.value_ns if isinstance(each, Duration) else each.value for each in literals]
+    return _compares(value, op, plain)
+
+
+def _reached(asked: Name, subject: str, span: Span, event: Attributes) -> list[Value]:
+    """All values that a path leads to."""
+    values = [_find(asked.text, subject, span, event)]
+    for step in asked.path:
+        values = [found for value in values for found in _inside(_parsed(value), step)]
+    return [value for value in values if _is_there(value)]
+
+
+def _parsed(value: Value) -> Value:
+    if not isinstance(value, str) or value.strip()[:1] not in {"{", "["}:
+        return value
+    try:
+        parsed: Value = json.loads(value)
+    except ValueError:
+        return None
+    return parsed
+
+
+def _inside(value: Value, step: Step) -> list[Value]:
+    if isinstance(value, dict):
+        return [value[step]] if isinstance(step, str) and step in value else []
+    if not isinstance(value, list) or isinstance(step, str):
+        return []
+    return value if step is Elements.ALL else value[step : step + 1]
 
 
 def _find(name: str, subject: str, span: Span, event: Attributes) -> Value:
@@ -135,7 +172,7 @@ def _is_element(item: Value, other: Value) -> bool:
 def _compares(value: Value, op: str, literals: list[Value]) -> bool:
     items = value if isinstance(value, list) else [value]
     if op in ORDER_OPERATORS:
-        number, (limit,) = _number(value), literals
+        number, (limit,) = number_of(value), literals
         return number is not None and isinstance(limit, int | float) and ORDER_OPERATORS[op](number, limit)
     if op in {"matches", "starts_with", "ends_with", "in_cidr"}:
         texts = [text for item in items if (text := _text(item)) is not None]
@@ -153,7 +190,7 @@ def _equal(item: Value, literal: Value) -> bool:
         return _text(item) == literal
     if isinstance(literal, bytes):
         return item == literal
-    return isinstance(literal, int | float) and _number(item) == literal
+    return isinstance(literal, int | float) and number_of(item) == literal
 
 
 def _fits(text: str, op: str, literal: str) -> bool:
@@ -165,7 +202,8 @@ def _fits(text: str, op: str, literal: str) -> bool:
     return text.startswith(literal) if op == "starts_with" else text.endswith(literal)
 
 
-def _number(value: Value) -> float | None:
+def number_of(value: Value) -> float | None:
+    """The number that a value is compared as, None when it is none."""
     if isinstance(value, str) and DECIMAL.fullmatch(value):
         return float(value) if "." in value else int(value)
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None

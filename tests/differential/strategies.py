@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import strategies as st
 
 from dsl import Event, Span, Value
@@ -41,12 +43,26 @@ def _joined(items: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
     return st.builds(nodes.Not, items) | st.builds(nodes.AllOf, several) | st.builds(nodes.AnyOf, several)
 
 
-_tested = _comparisons | st.builds(nodes.IsTruthy, _names)
+_truthy = st.builds(nodes.IsTruthy, _names)
+_paths = st.lists(st.sampled_from(["a", "1", 0, 1, nodes.Elements.ALL]), min_size=1, max_size=2).map(tuple)
+_reaching = st.builds(
+    lambda asked, name, path: replace(asked, name=replace(name, path=path)),
+    _comparisons | _truthy,
+    st.sampled_from(["x", "y"]).map(nodes.Name),
+    _paths,
+)
+_tested = _comparisons | _truthy | _reaching
 conditions = _tested | _tested | _joined(_tested | _joined(_tested))
 _bare = st.builds(nodes.Has, st.sampled_from(["a", "b"]).map(nodes.Name))
 _has = _bare | st.builds(nodes.Has, st.sampled_from(["a", "b", "a.x", "span"]).map(nodes.Name), conditions)
 _subjects = _has | st.builds(nodes.HasAttribute, _comparisons)
-_counts = st.builds(nodes.Count, _has)
+_counts = (
+    st.builds(nodes.Count, _has)
+    | st.builds(nodes.Aggregate, st.just("count by"), _has, _names)
+    | st.builds(nodes.Aggregate, st.sampled_from([nodes.DISTINCT, *nodes.MEASURES]), _subjects, _names)
+)
+_duration = st.just(nodes.TraceDuration())
+_durations = st.integers(-1, 4).map(nodes.Duration)
 _few = st.sampled_from([-1, 0, 1, 2, 1.5]).map(nodes.Number)
 _signs = st.sampled_from(["==", "!=", "<", "<=", ">", ">="])
 _orders = st.sampled_from(["before", "after"]).map(nodes.RelationWord)
@@ -74,6 +90,8 @@ _leaves = (
     | st.builds(nodes.Order, _subjects, st.sampled_from(["before", "after"]), _subjects)
     | st.builds(nodes.CountComparison, _counts, _signs, _counts | _few)
     | st.builds(nodes.CountComparison, _few, _signs, _counts)
+    | st.builds(nodes.CountComparison, _duration, _signs, _durations)
+    | st.builds(nodes.CountComparison, _durations, _signs, _duration)
 )
 _exprs = _leaves | _joined(_leaves) | _joined(_leaves | _joined(_leaves))
 _invariants = st.lists(_exprs, min_size=2, max_size=3).map(tuple).map(nodes.AllOf)
@@ -88,7 +106,11 @@ rules = (
 _plain: st.SearchStrategy[Value] = st.sampled_from(
     [None, True, False, 0, 1, 2, 12, 1.5, -1, float("nan"), "a", "b", "1", "TRUE", "ab", "10.1.2.3", "", "1.50", b"a"]
 )
-_values = _plain | st.lists(_plain, max_size=2) | st.dictionaries(st.sampled_from(["a", "1"]), _plain, max_size=1)
+_json = st.sampled_from(
+    ['{"a": 1}', '[1, "a", {"a": [2]}]', '{"1": {"a": true}, "a": ["b"]}', "[[1], null]", "{", "[] "]
+)
+_one_plain = st.dictionaries(st.sampled_from(["a", "1"]), _plain | _json, max_size=1)
+_values = _plain | _json | st.lists(_plain | _one_plain | _json, max_size=2) | _one_plain
 _attributes: st.SearchStrategy[Attributes] = st.dictionaries(
     st.sampled_from(["x", "y", "a.x", "b.y", "a", "b"]), _values, max_size=3
 )
@@ -105,6 +127,7 @@ spans = st.builds(
     Span,
     name=st.sampled_from(["a", "b", "d"]),
     start_ns=st.sampled_from([None, 1, 2, 12 * 3600 * 10**9]),
+    end_ns=st.sampled_from([None, 2, 4]),
     attributes=_attributes,
     events=st.lists(st.builds(Event, st.sampled_from(["a", "b"]), _few_attributes), max_size=2).map(tuple),
     resource=_few_attributes,

@@ -9,7 +9,7 @@ import msgspec
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from dsl import Event, Judgement, Span, Value, compile_texts, judge
+from dsl import Event, Judgement, RuleSet, Span, Value, compile_texts, judge
 from dsl.compile.review import judge_trace
 from dsl.judge.span import Attributes
 from dsl.syntax import nodes
@@ -87,28 +87,30 @@ def test_verdict_is_that_of_the_reference(
     rules, _ = compile_texts({"t.yaml": json.dumps({"rules": [said]})})
     facts = [*Projector(rules, redaction=_REDACTED).facts_of(spans)] * 2
     random.shuffle(facts)
-    window = _merged(facts[: len(spans)], facts[len(spans) :])
+    window = merged(rules, facts[: len(spans)], facts[len(spans) :])
 
     for is_whole in (True, False):
         expected = naive_rules.verdict(form, kind, Trace(spans, is_whole, tuple(exceptions)))
         event(f"{'whole' if is_whole else 'cut'}: {expected}")
 
-        assert expected == _verdict(judge_trace(rules, spans, whole=is_whole))
-        assert expected == _verdict(judge(rules, window, whole=is_whole))
+        assert expected == one_verdict(judge_trace(rules, spans, whole=is_whole))
+        assert expected == one_verdict(judge(rules, window, whole=is_whole))
 
 
-def _merged(*groups: list[Fact]) -> dict[bytes, AtomFacts]:
+def merged(rules: RuleSet, *groups: list[Fact]) -> dict[bytes, AtomFacts]:
     """What windows remember that saw the facts in groups and became one, read back from disk."""
-    merged: dict[bytes, AtomFacts] = {}
+    found: dict[bytes, AtomFacts] = {}
     for facts in groups:
         for fact in facts:
             one = AtomFacts()
-            one.add(msgspec.msgpack.decode(msgspec.msgpack.encode(fact), type=Fact), 0, 1)
-            merged.setdefault(fact.atom, AtomFacts()).merge(one, 0)
-    return msgspec.msgpack.decode(msgspec.msgpack.encode(merged), type=dict[bytes, AtomFacts])
+            counted = rules.atoms[fact.atom].counted
+            one.add(msgspec.msgpack.decode(msgspec.msgpack.encode(fact), type=Fact), counted, 1)
+            found.setdefault(fact.atom, AtomFacts()).merge(one, counted)
+    return msgspec.msgpack.decode(msgspec.msgpack.encode(found), type=dict[bytes, AtomFacts])
 
 
-def _verdict(judgements: list[Judgement]) -> str:
+def one_verdict(judgements: list[Judgement]) -> str:
+    """The verdict of the only rule, or `excepted`."""
     for judgement in judgements:
         return "excepted" if judgement.excepted else judgement.verdict.value
     return "not_applicable"

@@ -4,15 +4,39 @@ from __future__ import annotations
 
 import tempfile
 
+import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
+from dsl import Span, compile_texts
 from streams.errors import ConfigError
 from streams.replay import archive_feed
 from streams.replay.plan import Period
 from tests.differential import histories
 from tests.differential.histories import Form, Step, compiled, write
 from tests.differential.replays import BRIEF, FULL, NOW_MS, SETTINGS, START_MS, UNCUT, queried, replayed
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "when { a } always { each a has b with same x }",
+        "when { a } never { distinct(a, x) > 0 }",
+        "when { a } never { trace.duration > 1ns }",
+    ],
+)
+def test_several_atoms_of_one_name(condition: str) -> None:
+    """A span hits all atoms of its name: with the attribute that a pair or aggregate compares, and without."""
+    rules, _ = compile_texts({"t.rules": f"// id: r\n{condition}"})
+    with tempfile.TemporaryDirectory() as directory:
+        span = Span("a", start_ns=1, end_ns=5, attributes={"x": 1}, identity=b"1")
+        write(directory, [histories.spans_step(span)], 1, START_MS)
+        plan = archive_feed.plan(directory, SETTINGS, Period(0, NOW_MS), NOW_MS)
+
+        expected = replayed(directory, rules, plan)
+
+        assert len(expected.signals) == 1
+        assert expected == queried(directory, rules, plan, FULL)
 
 
 # An example makes files and reads them twice.

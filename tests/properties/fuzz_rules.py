@@ -43,10 +43,11 @@ SIGNS = ("(", ")", "{", "}", "[", "]", ",", ".", "$", '"', "'", "\\", "/", ":", 
 WORDS = (
     *sorted(RESERVED),
     *SIGNS,
+    *("distinct(", "sum(", "by", "trace.duration", "x[to]", "[*]"),
     *("trace.has(", "count(", ".where(", "// id: r", "//", "a", "b.c", "1", "-2.5e3", "5ms", "x == 1", "é", "\ud800"),
     *("\0", "\x85", "\u2028", "\ufeff", "\U0010ffff", "- ", "rules:", "condition: |\n", "&a", "*a", "!!str", "\r\n"),
 )
-SPANS = (Span("a", attributes={"x": 1, "y": ["\ud800"]}, identity=b"1"), Span("b", start_ns=1, identity=b"2"))
+SPANS = (Span("a", end_ns=5, attributes={"x": 1, "y": ["\ud800"]}, identity=b"1"), Span("b", start_ns=1, identity=b"2"))
 
 
 @cache

@@ -41,6 +41,9 @@ _operators = st.sampled_from(
     ["==", "!=", "<", "<=", ">", ">=", "in", "not in", "in_cidr", "contains", "matches", "starts_with", "ends_with"]
 )
 _comparisons = st.builds(nodes.Comparison, _names, _operators, _operands) | st.builds(nodes.Exists, _names)
+_steps = _plain_names | _texts | st.integers(0, 999_999_999) | st.just(nodes.Elements.ALL)
+_paths = st.builds(nodes.Name, _plain_names | _texts, path=st.lists(_steps, min_size=1, max_size=3).map(tuple))
+_reaching = st.builds(nodes.Comparison, _paths, _operators, _operands) | st.builds(nodes.Exists, _paths)
 
 
 def _joined(items: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
@@ -49,11 +52,16 @@ def _joined(items: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 _conds = st.recursive(
-    _comparisons | st.builds(nodes.IsTruthy, st.builds(nodes.Name, _plain_names)), _joined, max_leaves=6
+    _comparisons | _reaching | st.builds(nodes.IsTruthy, st.builds(nodes.Name, _plain_names)), _joined, max_leaves=6
 )
 _has = st.builds(nodes.Has, _names, st.none() | _conds)
 _subjects = _has | st.builds(nodes.HasAttribute, _comparisons)
-_counts = st.builds(nodes.Count, _has)
+_counts = (
+    st.builds(nodes.Count, _has)
+    | st.builds(nodes.Aggregate, st.just("count by"), _has, _names)
+    | st.builds(nodes.Aggregate, st.sampled_from([nodes.DISTINCT, *nodes.MEASURES]), _subjects, _names)
+    | st.just(nodes.TraceDuration())
+)
 _order_signs = st.sampled_from(["==", "!=", "<", "<=", ">", ">="])
 _words = st.sampled_from(["before", "after", "above", "directly below", "beside", "within 1.5m"]).map(
     nodes.RelationWord
@@ -213,6 +221,12 @@ _known_between = st.lists(st.builds(nodes.Without, _known, st.booleans()), max_s
 _known_relations = st.builds(nodes.Relations, _one_order, st.just(()), _known_between) | st.builds(nodes.Relations)
 _known_narrowing = st.builds(nodes.Partner, _known, _known_relations)
 _known_partners = st.builds(nodes.Partner, _known, _known_relations, st.booleans())
+_known_aggregates = st.builds(
+    nodes.Aggregate,
+    st.sampled_from([nodes.DISTINCT, nodes.COUNT_BY, *nodes.MEASURES]),
+    _known,
+    st.just(nodes.Name("timestamp.hour")),
+)
 _facts = (
     _known
     | st.builds(nodes.Order, _known, st.sampled_from(["before", "after"]), _known)
@@ -227,6 +241,13 @@ _facts = (
         nodes.CountComparison, st.builds(nodes.Count, _known), _order_signs, st.builds(nodes.Number, st.integers(0, 3))
     )
     | st.builds(nodes.CountComparison, st.builds(nodes.Count, _known), _order_signs, st.builds(nodes.Count, _known))
+    | st.builds(nodes.CountComparison, _known_aggregates, _order_signs, st.builds(nodes.Number, st.integers(0, 3)))
+    | st.builds(
+        nodes.CountComparison,
+        st.just(nodes.TraceDuration()),
+        _order_signs,
+        st.builds(nodes.Duration, st.integers(0, 3)),
+    )
 )
 _conditions = st.recursive(_facts, _joined, max_leaves=4).map(expr_text)
 _rules = _conditions | st.builds(

@@ -8,6 +8,7 @@ from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from streams.windows.chain import Bounds
 from streams.windows.facts import AtomFacts
@@ -41,7 +42,14 @@ hits = st.builds(
     st.none() | st.integers(0, 4),
     witnesses,
 )
-facts = st.tuples(st.integers(0, 9), hits)
+keyed_hits = st.builds(
+    replace,
+    hits,
+    keys=st.tuples(st.tuples(st.none() | st.lists(st.sampled_from((b"x", b"y", b"z")), max_size=2).map(tuple))),
+)
+"""Facts with the values that a pair compares or, if their atom is counted, that are counted instead of spans."""
+
+facts = st.tuples(st.integers(0, 9), hits | keyed_hits)
 """A fact and the tick of its record."""
 
 counts = st.integers(0, 6)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dsl import Atom, RuleSet, Span, judge
-from dsl.judge.keys import hash_variants, key_hash
+from dsl.judge.keys import hash_variants
 from dsl.judge.occurrences import Occurrences
 from streams.windows.chain import Bounds
 from streams.windows.facts import AtomFacts
@@ -62,8 +62,7 @@ def _facts(atom: Atom, spans: list[Span]) -> AtomFacts:
     starts = [span.start_ns for span in hits if span.start_ns is not None]
     occurrences = Occurrences()
     for span in hits:
-        hashes = [key_hash] * (len(atom.keys) + len(atom.links))
-        occurrences.add(span.span_id, span.start_ns, hash_variants(atom.variants(span), hashes))
+        occurrences.add(span.span_id, span.start_ns, hash_variants(atom.variants(span), atom.unredacted_hashes))
     identities = sorted({span.span_id for span in hits})
     return AtomFacts(
         first_ns=min(starts, default=None),

@@ -43,7 +43,7 @@ class Witness(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 KeyHashes: TypeAlias = tuple[tuple[bytes, ...] | None, ...]
-"""The hashes of a span's values, for each key of a pair: empty without a value, None if they cannot be compared."""
+"""The hashes of a span's values, for each key of a pair or aggregate: empty without a value, None if not comparable."""
 
 
 # Positional: one is made for each span that hits, and by keyword that takes 0.6 instead of 0.1 µs.
@@ -51,9 +51,9 @@ class Fact(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The fact that a span satisfied an atom.
 
     `atom` is the atom's fingerprint, `identity` the span id (8 bytes) or a log record's identity hash, and `start_ns`
-    the span's start in Unix nanoseconds, None when the span has none. `keys` is None unless a pair uses the atom: then
-    it has the key values of each event that satisfied the atom, or of the span; it is empty when only the start
-    matters.
+    the span's start in Unix nanoseconds (for `trace.duration` also its end, as a fact of another atom), None when the
+    span has none. `keys` is None unless a pair or an aggregate uses the atom: then it has the key values of each event
+    that satisfied the atom, or of the span; it is empty when only the start matters.
     """
 
     atom: bytes

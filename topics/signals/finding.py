@@ -93,7 +93,7 @@ class SourceRange(NamedTuple):
 class PairText(NamedTuple):
     """A pair among `missing` or `present`: the pair as the rule writes it, and the spans that break it.
 
-    `spans` is empty when no individual spans are known.
+    `spans` is empty when no individual spans are known. Of an aggregate it is what the numbers are.
     """
 
     pair: str

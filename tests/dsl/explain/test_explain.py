@@ -9,7 +9,7 @@ import pytest
 
 from dsl.compile.compile import CompiledRule, build_rule_set, compile_files, load_compiled
 from dsl.explain.explain import explain
-from dsl.judge.atoms import key_text
+from dsl.judge.atoms import Use, key_text
 from dsl.syntax.source import from_texts
 from tests.support import paths
 from tests.support.fixtures import ROOT, Block, outcome, verdict_blocks
@@ -61,7 +61,11 @@ def test_all_exported_attributes_are_listed(block: Block) -> None:
     assert named is not None
     assert shown <= set(named[1].split(", "))
     keys = {
-        each: (f" with {', '.join(map(key_text, atom.keys))}" if atom.keys else "")
+        each: (
+            f" {atom.use.value} {', '.join(map(key_text, atom.keys))}".rstrip()
+            if atom.keys or atom.use is not Use.COMPARED
+            else ""
+        )
         + (f" linked by {', '.join(link.value for link in atom.links)}" if atom.links else "")
         for each, atom in rules.atoms.items()
     }

@@ -323,6 +323,47 @@ def _section(facts: list[Fact]) -> Section:
     )
 
 
+@pytest.mark.parametrize("comparison", ["distinct(a, user.id) > 1", "count(a by user.id) > 1"])
+def test_values_of_aggregates_travel_as_keyed_hashes(comparison: str) -> None:
+    """A redacted value is compared before its redaction; without the key it cannot be compared."""
+    rules, _ = compile_texts({"t.rules": f"// id: r\nwhen {{ a }} never {{ {comparison} }}"})
+    span = Span("a", identity=b"1", attributes={"user.id": "u-17"})
+    found = []
+    for key in (b"0123456789abcdef", b"another key than it", None):
+        projector = Projector(rules, identity=(), redaction=Redaction(treatments("user.id=mask"), key))
+        [keys] = [fact.keys for fact in projector.facts_of([span]) if fact.keys]
+        found.append(keys[0][0])
+
+    keyed, other, unkeyed = found
+
+    assert keyed is not None
+    assert other is not None
+    assert (8, 8, None) == (len(keyed[0]), len(other[0]), unkeyed)
+    assert len({keyed, other, (key_hash("u-17"),)}) == 3
+
+
+def test_numbers_travel_as_decimals_unless_they_are_redacted() -> None:
+    """What sums are taken of cannot be hashed: a redacted number is unknown, with a key as well."""
+    rules, _ = compile_texts({"t.rules": "// id: r\nwhen { a } never { sum(a, x) > 1 or max(a, y) > 1 }"})
+    span = Span("a", identity=b"1", attributes={"x": 17.50, "y": 19})
+    projector = Projector(rules, redaction=Redaction(treatments("a.y=hash"), b"0123456789abcdef"))
+
+    keys = {fact.keys for fact in projector.facts_of([span]) if fact.keys}
+
+    assert {(((b"17.5",),),), ((None,),)} == keys
+    assert ["y"] == projector.uncomparable
+
+
+def test_ends_of_spans_travel_for_the_duration_of_the_trace() -> None:
+    """Each span has a fact with its start, which is shown, and one with its end, which is not."""
+    rules, _ = compile_texts({"t.rules": "// id: r\n// kind: pattern\ntrace.duration > 5s"})
+    span = Span("a", identity=b"1", start_ns=3, end_ns=8)
+
+    facts = Projector(rules).facts_of([span])
+
+    assert [(3, "a"), (8, "")] == sorted((fact.start_ns, fact.witness.name) for fact in facts)
+
+
 @pytest.mark.parametrize(("key", "expected"), [(None, ["user.id"]), (b"0123456789abcdef", [])])
 def test_what_pairs_cannot_compare_is_named(key: bytes | None, expected: list[str]) -> None:
     """An attribute redacted without a key is reported to the operator, and the pair is not decided on it."""

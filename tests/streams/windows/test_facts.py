@@ -144,3 +144,18 @@ def test_what_an_earlier_version_stored_is_read() -> None:
     stored = msgspec.msgpack.encode([5, 5, [], []])
 
     assert AtomFacts(first_ns=5, last_ns=5) == msgspec.msgpack.decode(stored, type=AtomFacts)
+
+
+def test_values_are_counted_instead_of_spans() -> None:
+    """Of a counted atom with a key, the values are counted as far as needed; one that cannot be compared is noted."""
+    facts, other, hidden = AtomFacts(), AtomFacts(), AtomFacts()
+    for span, values in enumerate([(b"x", b"y"), (b"y",), (), (b"z",)]):
+        facts.add(replace(fact(span), keys=((values,),)), 3, 1)
+    other.add(replace(fact(9), keys=(((b"a",),),)), 3, 1)
+    hidden.add(replace(fact(8), keys=((None,),)), 3, 1)
+
+    facts.merge(other, 3)
+
+    assert ([b"a", b"x", b"y"], None) == (facts.identities, facts.occurrences)
+    facts.merge(hidden, 3)
+    assert ([b"a", b"x", b"y"], Occurrences()) == (facts.identities, facts.occurrences)

@@ -53,6 +53,22 @@ def sentence_of(condition: str, trace: str) -> str:
             ),
         ),
         (
+            "when { payment } never { sum(payment, amount) > 100 }",
+            'broken payment{"amount": 99.5} payment{"amount": 0.75}',
+            (
+                'payment was seen (span "payment") and sum(payment, amount) > 100, which the rule forbids, was seen '
+                "(sum(payment, amount) is 100.25)"
+            ),
+        ),
+        (
+            "when { a } always { distinct(a, x) == count(a) and trace.duration < 1s }",
+            'broken {"name": "a", "start": 1, "end": 1500000001} a{"x": 1}',
+            (
+                "it is not true that distinct(a, x) == count(a) (distinct(a, x) is 1 and count(a) is 2) and it is not "
+                "true that trace.duration < 1s (trace.duration is 1500ms)"
+            ),
+        ),
+        (
             "when { a } always { each a has own b }",
             "broken a a a a a a a",
             (
