@@ -15,10 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 
 from dsl import Atom, RuleSet
 from dsl.compile.compile import compile_files
-from dsl.judge.aggregates import QuantityTerm
+from dsl.judge.aggregates import Constant, QuantityTerm, TraceExtent
 from dsl.judge.atoms import AtomSpec
 from dsl.judge.builtin import BUILTINS, lookup_keys
 from dsl.judge.formula import AllOfTerm, AnyOfTerm, CountTerm, HitCount, HitTerm, NotTerm, OrderTerm, Term
@@ -33,6 +34,10 @@ TRUE = "true"
 TICK = f"timestamp_ms // {TICK_MS}"
 
 _COLUMN_OF = {"span.name": "name", "span.kind": "kind", "span.status": "status"}
+_SIGNS = {"==": "=", "!=": "<>"}
+_MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
+_LARGEST_INTEGER = 1 << 60
+"""With integers below it, a duration is compared without an overflow of 128 bits."""
 _ORDERS = frozenset({"<", "<=", ">", ">=", "=="})
 
 
@@ -111,12 +116,14 @@ def text(value: str) -> str:
 def can_say(term: Term) -> bool:
     """Return whether SQL can evaluate the term on a trace: it knows neither single occurrences nor values."""
     match term:
+        case QuantityTerm():
+            return _extent(term) is not None
         case NotTerm(item):
             return can_say(item)
         case AllOfTerm(items) | AnyOfTerm(items):
             return all(map(can_say, items))
         case _:
-            return not isinstance(term, PairTerm | QuantityTerm)
+            return not isinstance(term, PairTerm)
 
 
 def truth(term: Term, columns: Mapping[bytes, int]) -> str:
@@ -128,6 +135,18 @@ def truth(term: Term, columns: Mapping[bytes, int]) -> str:
     '(NOT hit_0)'
     """
     match term:
+        case NotTerm(item):
+            return f"(NOT {truth(item, columns)})"
+        case AllOfTerm(items) | AnyOfTerm(items):
+            word = " AND " if isinstance(term, AllOfTerm) else " OR "
+            return "(" + word.join(truth(item, columns) for item in items) + ")"
+        case _:
+            return _leaf(term, columns)
+
+
+def _leaf(term: Term, columns: Mapping[bytes, int]) -> str:
+    """Return a term without items as SQL."""
+    match term:
         case HitTerm(_, atom):
             return f"hit_{columns[atom]}"
         case OrderTerm(_, left, op, right):
@@ -135,16 +154,12 @@ def truth(term: Term, columns: Mapping[bytes, int]) -> str:
             return f"coalesce({which}_{columns[left]} {sign} {which}_{columns[right]}, false)"
         case PairBoundsTerm():
             return _pair(term, columns)
-        case PairTerm() | QuantityTerm():
-            raise ValueError(f"SQL cannot evaluate {term.text}")
         case CountTerm(_, left, op, right):
-            sign = {"==": "=", "!=": "<>"}.get(op, op)
-            return f"({_side(left, columns)} {sign} {_side(right, columns)})"
-        case NotTerm(item):
-            return f"(NOT {truth(item, columns)})"
-        case AllOfTerm(items) | AnyOfTerm(items):
-            word = " AND " if isinstance(term, AllOfTerm) else " OR "
-            return "(" + word.join(truth(item, columns) for item in items) + ")"
+            return f"({_side(left, columns)} {_SIGNS.get(op, op)} {_side(right, columns)})"
+        case QuantityTerm() if (extent := _extent(term)) is not None:
+            return _compared_extent(*extent, columns)
+        case _:
+            raise ValueError(f"SQL cannot evaluate {term}")
 
 
 def _pair(term: PairBoundsTerm, columns: Mapping[bytes, int]) -> str:
@@ -154,6 +169,24 @@ def _pair(term: PairBoundsTerm, columns: Mapping[bytes, int]) -> str:
         return f"coalesce(first_{first} < last_{last}, false)"
     has = f"first_{partner} < first_{subject}" if term.order == "before" else f"last_{subject} < last_{partner}"
     return f"(NOT hit_{subject} OR (NOT unstarted_{subject} AND coalesce({has}, false)))"
+
+
+def _extent(term: QuantityTerm) -> tuple[TraceExtent, str, Fraction] | None:
+    """Return the duration of the trace, an operator and a constant, if the term compares these and no overflow."""
+    match term.left, term.right:
+        case TraceExtent() as extent, Constant(value):
+            op = term.op
+        case Constant(value), TraceExtent() as extent:
+            op = _MIRRORED.get(term.op, term.op)
+        case _:
+            return None
+    is_small = abs(value.numerator) < _LARGEST_INTEGER and value.denominator < _LARGEST_INTEGER
+    return (extent, op, value) if is_small else None
+
+
+def _compared_extent(extent: TraceExtent, op: str, value: Fraction, columns: Mapping[bytes, int]) -> str:
+    duration = f"last_{columns[extent.ends]}::HUGEINT - first_{columns[extent.spans]}::HUGEINT"
+    return f"coalesce(({duration}) * {value.denominator} {_SIGNS.get(op, op)} {value.numerator}, false)"
 
 
 def _side(side: HitCount | float, columns: Mapping[bytes, int]) -> str:

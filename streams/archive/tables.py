@@ -2,7 +2,8 @@
 
 In: a database with the view `archive` (rows with a span), and rules. Out, each from those before it:
 
-    hits      trace_id, tick, atom, identity, start_ns         a row that satisfies an atom, by the atom's index
+    hits      trace_id, tick, atom, identity, start_ns         a row that satisfies an atom, by the atom's index; for
+                                                               `Use.ENDS` with its end
     windows   trace_id, first, last, is_simple                 of a trace with a hit: its first hit, its window's end
     judged    trace_id, first, last, has_more, verdicts        the verdicts on the trace, and whether they are final:
                                                                not where a pair that SQL cannot say may be about it
@@ -23,7 +24,7 @@ import duckdb
 import pyarrow as pa
 
 from dsl import Rule, RuleSet, Verdict
-from dsl.judge.atoms import MAX_COUNTED
+from dsl.judge.atoms import MAX_COUNTED, Use
 from streams.archive import spans, sql
 from streams.windows.chain import Bounds
 from streams.windows.sessions import LostTime
@@ -85,7 +86,7 @@ class Tables:
             if atom.name is not None and named[atom.name] != atom.index:  # several atoms of a name, with other keys
                 self._add_hits(str(atom.index), f"name = {sql.text(atom.name)}")
             if atom.is_every_span:
-                self._add_hits(str(atom.index), sql.TRUE)
+                self._add_hits(str(atom.index), sql.TRUE, "end_ns" if atom.atom.use is Use.ENDS else "start_ns")
             elif atom.name is not None and self._is_any(atom.carries):
                 self._add_hits(str(atom.index), f"{atom.carries} AND {atom.carried}")
         self._test_rows([atom for atom in self.atoms if not atom.is_sure])
@@ -168,9 +169,9 @@ class Tables:
         """Return whether there is such a row: asking first avoids reading the attributes of all rows."""
         return bool(self._database.execute(f"SELECT EXISTS (FROM archive WHERE {condition})").fetchall()[0][0])
 
-    def _add_hits(self, atom: str, condition: str) -> None:
+    def _add_hits(self, atom: str, condition: str, time_ns: str = "start_ns") -> None:
         self._database.execute(
-            f"INSERT INTO hits SELECT trace_id, tick, {atom}, coalesce(log_identity, span_id, ''::BLOB), start_ns "
+            f"INSERT INTO hits SELECT trace_id, tick, {atom}, coalesce(log_identity, span_id, ''::BLOB), {time_ns} "
             f"FROM archive WHERE {condition}"
         )
 

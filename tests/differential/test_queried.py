@@ -22,7 +22,9 @@ from tests.differential.replays import BRIEF, FULL, NOW_MS, SETTINGS, START_MS, 
     [
         "when { a } always { each a has b with same x }",
         "when { a } never { distinct(a, x) > 0 }",
-        "when { a } never { trace.duration > 1ns }",
+        "when { a } never { trace.duration == 4ns }",
+        "when { a } always { 3ns > trace.duration and trace.duration < 4.5ns }",
+        "when { a } never { trace.duration != 1e200d }",
     ],
 )
 def test_several_atoms_of_one_name(condition: str) -> None:
@@ -37,6 +39,7 @@ def test_several_atoms_of_one_name(condition: str) -> None:
 
         assert len(expected.signals) == 1
         assert expected == queried(directory, rules, plan, FULL)
+        assert expected.tallies == queried(directory, rules, plan, BRIEF).tallies
 
 
 # An example makes files and reads them twice.
