@@ -16,8 +16,11 @@ from dsl.judge.occurrences import Occurrence, Occurrences
 MAX_SPANS = 100_000
 """The limit on the spans of a trace whose parents are kept."""
 
-MAX_ANCESTORS = 1000
+MAX_ANCESTORS = 256
 """The limit on the ancestors of a span that are looked at."""
+
+_MAX_CACHED = 500_000
+"""The limit on the ids in the cache: ten thousand spans may have as many ancestors each."""
 
 
 class LinkColumns(NamedTuple):
@@ -59,20 +62,45 @@ class Ancestry:
             for variant in span.variants:
                 for own_id in variant.keys[OF_SPANS.span] or ():
                     self._spans[own_id] = span
+        # Almost every span was sent once; then the way up is a chain.
+        self._only_parents = {
+            own_id: next(_parents([span.variants[0].keys], OF_SPANS), None)
+            for own_id, span in self._spans.items()
+            if len(span.variants) == 1
+        }
         self._above: dict[_Parent, Ancestors] = {}
+        self._cached = 0
 
     def of(self, keys: KeyHashes, columns: LinkColumns) -> Ancestors:
         """Return the ancestors of an occurrence with these keys."""
         parent = next(_parents([keys], columns), None)
         if parent is None:
             return NO_ANCESTORS
-        if parent not in self._above:
-            self._above[parent] = self._walk(parent)
-        found = self._above[parent]
+        found = self._above.get(parent) or self._walk(parent)
+        if parent not in self._above and self._cached < _MAX_CACHED:
+            self._above[parent] = found
+            self._cached += len(found.ids)
         own = keys[columns.span] or ()
         return found._replace(ids=found.ids.difference(own)) if own and own[0] in found.ids else found
 
     def _walk(self, start: _Parent) -> Ancestors:
+        """Follow the chain of parents; where there are several, search."""
+        found: set[bytes] = set()
+        only_parents, step = self._only_parents, start
+        while step.id in only_parents:
+            if step.id in found or len(found) == MAX_ANCESTORS:
+                return Ancestors(frozenset(found), is_known=False)
+            found.add(step.id)
+            above = only_parents[step.id]
+            if above is None:
+                return Ancestors(frozenset(found), is_known=True)
+            step = above
+        if step.id in self._spans:
+            return self._search(start)
+        found.add(step.id)
+        return Ancestors(frozenset(found), is_known=not self._is_lost(step))
+
+    def _search(self, start: _Parent) -> Ancestors:
         """Search depth-first: a parent that is on the path already closes a circle."""
         found, path, is_known = {start.id}, {start.id}, not self._is_lost(start)
         steps = [(start.id, self._parents_of(start.id))]

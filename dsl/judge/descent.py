@@ -28,13 +28,29 @@ class Descent:
     of_partner: LinkColumns
 
 
+class _LatestAncestry:
+    """Caches the ancestry of the latest trace, because several terms of several rules ask for it in turn."""
+
+    def __init__(self) -> None:
+        self._kept: list[Occurrence] = []
+        self._ancestry = Ancestry(Occurrences())
+
+    def of(self, spans: Occurrences) -> Ancestry:
+        if self._kept != spans.kept:  # compares identities first, so it costs next to nothing
+            self._kept, self._ancestry = list(spans.kept), Ancestry(spans)
+        return self._ancestry
+
+
+_latest_ancestry = _LatestAncestry()
+
+
 class DescentIndex:
     """The ancestors of the lower side among the spans of the upper side."""
 
     def __init__(self, facts: Facts, descent: Descent, partners: Occurrences) -> None:
         self._descent = descent
         self._partners = partners
-        self._ancestry = Ancestry(occurrences_of(facts, descent.ancestry))
+        self._ancestry = _latest_ancestry.of(occurrences_of(facts, descent.ancestry))
         upper, columns = partners, descent.of_partner
         if not descent.is_above:
             upper, columns = occurrences_of(facts, descent.subject), descent.of_subject

@@ -23,7 +23,7 @@ from dsl.judge.occurrences import Occurrence, Occurrences, Variant
 MAX_TESTED = 1000
 """The limit on the partners that are tested for an occurrence because their values must differ."""
 
-MAX_INDEXED = 1_000_000
+MAX_INDEXED = 200_000
 """The limit on the partners that are indexed by each span that they descend from."""
 
 Combination: TypeAlias = tuple[bytes, ...]

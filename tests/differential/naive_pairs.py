@@ -203,7 +203,7 @@ def _descends(lower: Occurrence, upper: Occurrence, trace: Sequence[Span]) -> tu
             of_span = parents.setdefault(span.span_id, set())
             if span.parent_id not in (b"", span.span_id):
                 of_span.add((span.parent_id, span.kind in {"server", "consumer"}))
-    is_at_edge = not lower.is_event and lower.span.kind in {"server", "consumer"}
+    is_at_edge = not lower.is_event and not lower.span.is_log and lower.span.kind in {"server", "consumer"}
     steps = {(lower.parent, is_at_edge)} if lower.parent else set()
     reached: set[tuple[bytes, bool]] = set()
     while steps - reached:
