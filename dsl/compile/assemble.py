@@ -102,7 +102,7 @@ class Assembly:
         if plain.truth({}, whole=True) is not False:
             every_span = self._hit(ANY_SPAN, bound=False)
             subject_hits, triggers = (*subject_hits, every_span), triggers | {every_span.atom}
-        self.is_about_every_trace = AtomSpec(ANY_SPAN, self.zone).fingerprint in triggers
+        self.is_about_every_trace = self._fingerprint(ANY_SPAN) in triggers
         self.is_about_every_trace |= self.reads_every_span
         return Formula(
             applies=applies,
@@ -240,7 +240,7 @@ class Assembly:
                 return LargestGroup(self._pair_atom(subject, bound=True, columns=value_column(name)))
             case TraceDuration():
                 self.reads_every_span = True
-                ends = AtomSpec(ANY_SPAN, self.zone, use=Use.ENDS)
+                ends = AtomSpec(subject=ANY_SPAN, zone=self.zone, use=Use.ENDS)
                 self.atom_specs.setdefault(ends, 0)
                 return TraceExtent(self._hit(ANY_SPAN, bound=False).atom, ends.fingerprint)
             case Number(value) | Duration(value):
@@ -248,7 +248,7 @@ class Assembly:
 
     def _fingerprint(self, subject: Subject) -> bytes:
         """Return the fingerprint by which two subjects are equal."""
-        return AtomSpec(subject, self.zone).fingerprint
+        return AtomSpec(subject=subject, zone=self.zone).fingerprint
 
     def _hit(
         self,
@@ -309,8 +309,13 @@ def _pair_labels(pair: Pair) -> PairLabels:
     keys = pair.partner.relations.keys
     of_subject = tuple(sorted({key.names[0] for key in keys}))
     of_partner = tuple(sorted({key.names[1] for key in keys if key.op != "same"}))
-    partner = subject_text(pair.partner.subject)
-    return PairLabels(expr_text(pair), subject_text(pair.subject), partner, of_subject, of_partner)
+    return PairLabels(
+        text=expr_text(pair),
+        subject=subject_text(pair.subject),
+        partner=subject_text(pair.partner.subject),
+        keys=of_subject,
+        partner_keys=of_partner,
+    )
 
 
 def _limit(constant: float | None) -> int:

@@ -82,7 +82,13 @@ def descent_of(relations: Relations, atom: bytes, subject: Columns, partner: Col
     if relations.structure not in _DESCENTS:
         return None
     of_subject, of_partner = (LinkColumns(*map(each.place, ANCESTRY.links)) for each in (subject, partner))
-    return Descent(relations.structure == "above", ANCESTRY.fingerprint, atom, of_subject, of_partner)
+    return Descent(
+        is_above=relations.structure == "above",
+        ancestry=ANCESTRY.fingerprint,
+        subject=atom,
+        of_subject=of_subject,
+        of_partner=of_partner,
+    )
 
 
 def different_keys(relations: Relations, subject: Columns, partner: Columns) -> tuple[KeyPair, ...]:

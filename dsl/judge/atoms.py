@@ -134,7 +134,7 @@ class Atom:
         return self._witness(span)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AtomSpec:
     """The specification of an atom before it is compiled; specs with the same fingerprint are equal.
 
@@ -346,5 +346,5 @@ def _clean(value: Value) -> Value:
     return replace_surrogates(value) if isinstance(value, str) else value
 
 
-ANCESTRY = AtomSpec(Has(Name(EVERY_SPAN), Exists(Name("span.is_root"))), "UTC", links=tuple(Link))
+ANCESTRY = AtomSpec(subject=Has(Name(EVERY_SPAN), Exists(Name("span.is_root"))), zone="UTC", links=tuple(Link))
 """The atom of all spans, with their parents: what `above` and `below` need to know of a trace. No signal shows it."""

@@ -14,7 +14,7 @@ from dsl.judge.facts import Facts, occurrences_of
 from dsl.judge.occurrences import Occurrence, Occurrences, Variant
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Descent:
     """How one must descend from the other: the subject from a partner that is above, or the partner from the subject.
 

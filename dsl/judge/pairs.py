@@ -27,7 +27,7 @@ class PairExample(NamedTuple):
     partner: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PairLabels:
     """The texts of a pair: the whole, its two subjects, and the names of its join keys on each.
 

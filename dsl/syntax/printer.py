@@ -173,6 +173,7 @@ def name_text(text: str) -> str:
 def path_text(name: Name) -> str:
     """Print a name with its path.
 
+    >>> from dsl.syntax.nodes import Elements
     >>> path_text(Name("x", path=("a key", 0, Elements.ALL)))
     'x["a key"][0][*]'
     """
