@@ -214,3 +214,19 @@ def test_time_to_read_headers_is_linear_in_the_text(unit: str) -> None:
 def _refuse(text: str) -> None:
     with pytest.raises(RulesError):
         compile_texts({"t.rules": text})
+
+
+def test_atoms_of_pairs_keep_their_fingerprints() -> None:
+    """Facts and windows name atoms by them, and outlive an upgrade."""
+    text = "each pay has own ok before with same order, same user.id without cancel between"
+    rules, _ = compile_texts(
+        {"t.rules": f"// id: r\nwhen {{ pay }} always {{ {text} }} never {{ some pay has fetch before }}"}
+    )
+
+    assert [
+        "15b18d006e8a6e50",
+        "433c0a64b4f09de6",
+        "57930e29493528db",
+        "5c1da887c3d553a2",
+        "ed69a774bce61725",
+    ] == sorted(atom.hex() for atom in rules.atoms)
