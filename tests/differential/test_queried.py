@@ -22,6 +22,7 @@ from tests.differential.replays import BRIEF, FULL, NOW_MS, SETTINGS, START_MS, 
     [
         "when { a } always { each a has b with same x }",
         "when { a } never { distinct(a, x) > 0 }",
+        "when { a } never { distinct(a, x) > 0 and count(a by x) > 0 and not some a has b above with same x }",
         "when { a } never { trace.duration == 4ns }",
         "when { a } always { 3ns > trace.duration and trace.duration < 4.5ns }",
         "when { a } never { trace.duration != 1e200d }",

@@ -88,6 +88,21 @@ def test_aggregates_share_the_atoms_of_pairs() -> None:
     assert expected == uses
 
 
+def test_positions_that_pairs_compare_keep_atoms_apart() -> None:
+    """The atom of `count by` has no positions, so a pair that compares these beside the same key has another atom."""
+    text = "// id: r\n// kind: pattern\ncount(a by x) > 1 and some a has a directly above with same x"
+    rules, _ = compile_texts({"t.rules": text})
+    spans = [
+        Span("a", span_id=own, parent_id=parent, identity=own, attributes={"x": 7})
+        for own, parent in ((b"1", b""), (b"2", b"1"))
+    ]
+
+    [judgement] = judge_trace(rules, spans)
+
+    assert judgement.verdict.value == "broken"
+    assert [0, 0, 1, 1] == sorted(len(atom.links) for atom in rules.atoms.values())
+
+
 def measure(function: str, op: str, number: float, kept: list[Occurrence], *, whole: bool = True) -> bool | None:
     """Whether the number of the occurrences, all that are remembered, compares so."""
     facts = {ATOM: InMemoryAtomFacts(occurrences=Occurrences(kept=kept))}
