@@ -23,7 +23,7 @@ from dsl.judge.occurrences import Occurrence, Occurrences, Variant
 MAX_TESTED = 1000
 """The limit on the partners that are tested for an occurrence because their values must differ."""
 
-MAX_INDEXED = 200_000
+MAX_INDEXED = 50_000
 """The limit on the partners that are indexed by each span that they descend from."""
 
 Combination: TypeAlias = tuple[bytes, ...]
@@ -232,8 +232,9 @@ class PartnerIndex:
         if self._descent is None or not combinations:
             return combinations
         self.is_single_valued = False
-        ids = self._descent.ids_of_partner(variant)
-        self._indexed += len(ids) * len(combinations)
+        if self._indexed <= MAX_INDEXED:
+            ids = self._descent.ids_of_partner(variant)
+            self._indexed += len(ids) * len(combinations)
         if self._indexed > MAX_INDEXED:
             self.is_complete = False
             return ()
