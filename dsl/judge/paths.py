@@ -12,7 +12,7 @@ from functools import lru_cache
 import msgspec
 
 from dsl.judge.span import Value
-from dsl.judge.values import is_present
+from dsl.judge.values import is_present, without_surrogates
 from dsl.syntax.nodes import Elements, Step
 from dsl.syntax.source import replace_surrogates
 
@@ -70,7 +70,7 @@ def _read_slowly(text: str) -> Value:
     ({'a': inf, '\ufffd': 7}, None)
     """
     try:
-        return _clean(json.loads(text, parse_int=_integer, parse_constant=_refuse))
+        return without_surrogates(json.loads(text, parse_int=_integer, parse_constant=_refuse))
     except (ValueError, RecursionError):
         return None
 
@@ -85,18 +85,6 @@ def _integer(digits: str) -> int | float:
 
 def _refuse(constant: str) -> Value:
     raise ValueError(constant)
-
-
-def _clean(value: Value) -> Value:
-    match value:
-        case str():
-            return replace_surrogates(value)
-        case list():
-            return [_clean(each) for each in value]
-        case dict():
-            return {replace_surrogates(key): _clean(each) for key, each in value.items()}
-        case _:
-            return value
 
 
 def _is_shallow(value: Value) -> bool:
