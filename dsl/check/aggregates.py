@@ -18,6 +18,7 @@ from dsl.syntax.nodes import (
     COUNT_BY,
     DISTINCT,
     MEASURES,
+    OF_SOME,
     Aggregate,
     AllOf,
     AnyOf,
@@ -39,8 +40,6 @@ _NUMBER = "a number or another count"
 _DURATION = "a duration such as 10s"
 _WHOLE_NUMBERS = frozenset({COUNT_BY, DISTINCT})
 """The functions that count."""
-_OF_SOME = frozenset({"min", "max", "avg"})
-"""The functions that need at least one number."""
 _OPPOSITE = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
 
 
@@ -73,7 +72,7 @@ def lint_required(expr: Expr, source: SourceText, *, positive: bool = True) -> I
                 yield from lint_required(item, source, positive=positive)
         case Not(item):
             yield from lint_required(item, source, positive=not positive)
-        case CountComparison(_, op) if positive and any(each.function in _OF_SOME for each in expr.aggregates):
+        case CountComparison(_, op) if positive and any(each.function in OF_SOME for each in expr.aggregates):
             negation = expr_text(Not(replace(expr, op=_OPPOSITE[op])))
             yield problems.absent_measure(source.spot(expr.at), expr_text(expr), negation)
 

@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from dsl.judge.predicate import EVERY_SPAN
 from dsl.syntax.nodes import (
+    OF_SOME,
     Aggregate,
     AllOf,
     AnyOf,
@@ -120,7 +121,8 @@ def clauses(expr: Expr, *, holds: bool = True) -> list[str]:
         case Pair():
             return [_pair(expr, holds=holds)]
         case CountComparison(left, op, right):
-            return [f"{_amount(left)} {_COUNTS[op][not holds]} {_amount(right)}"]
+            phrase = f"{_amount(left)} {_COUNTS[op][not holds]} {_amount(right)}"
+            return [phrase if holds else phrase + _absence(left, right)]
 
 
 def noun(subject: Subject) -> str:
@@ -258,6 +260,14 @@ def _amount(side: Quantity | Number | Duration) -> str:
             return "the duration of the trace"
         case Number() | Duration():
             return operand_text(side)
+
+
+def _absence(*sides: Quantity | Number | Duration) -> str:
+    """Describe when a comparison is not true because the trace does not have one of the numbers."""
+    is_absent = [
+        isinstance(side, TraceDuration) or (isinstance(side, Aggregate) and side.function in OF_SOME) for side in sides
+    ]
+    return " (or one of them is missing)" if all(is_absent) else " (or there is none)" if any(is_absent) else ""
 
 
 def _plural(subject: Subject) -> str:

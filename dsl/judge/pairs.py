@@ -132,13 +132,15 @@ class PairTerm:
         return truth if whole or truth else None
 
     def explain(self, facts: Facts, *, is_missing: bool) -> PairExplanation:
-        """Return which occurrences lack a partner (`is_missing`), or which have one."""
+        """Return which occurrences lack a partner (`is_missing`), or which have one, without those that only may."""
         partners = PartnerIndex.of(facts, self.relation)
-        narrowed = [occurrence for occurrence, _ in self._narrowed(facts, occurrences_of(facts, self.subject).kept)]
-        examples = [PairExample(each, next(partners.matches(each), None)) for each in narrowed]
+        narrowed = list(self._narrowed(facts, occurrences_of(facts, self.subject).kept))
         if self.is_own and is_missing:
-            examples = [PairExample(each, None) for each in unmatched(narrowed, partners) or ()]
-        relevant = [example for example in examples if (example.partner is None) is is_missing]
+            unserved = unmatched([occurrence for occurrence, _ in narrowed], partners)
+            relevant = [PairExample(each, None) for each in unserved or ()]
+        else:
+            matches = ((occurrence, partners.match(occurrence)) for occurrence, is_kept in narrowed if is_kept)
+            relevant = [PairExample(each, partner) for each, (is_so, partner) in matches if is_so is (not is_missing)]
         relevant.sort(key=lambda example: example.occurrence.order)
         explanation = PairExplanation(
             labels=self.labels,

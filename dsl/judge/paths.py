@@ -6,12 +6,13 @@ array is read, within limits; anything else without the step counts as missing. 
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 
 import msgspec
 
 from dsl.judge.span import Value
-from dsl.judge.values import is_present
+from dsl.judge.values import is_present, without_surrogates
 from dsl.syntax.nodes import Elements, Step
 from dsl.syntax.source import replace_surrogates
 
@@ -55,8 +56,35 @@ def _read(text: str) -> Value:
     try:
         value: Value = msgspec.json.decode(encoded)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        return None
+        value = _read_slowly(text)
     return value if _is_shallow(value) else None
+
+
+def _read_slowly(text: str) -> Value:
+    r"""Return what a text is in JSON, None when it is not JSON.
+
+    It also reads escapes of lone surrogates, which become U+FFFD, and numbers of any size: else whoever can add one to
+    an object would hide the rest of it from the rules.
+
+    >>> _read_slowly('{"a": 1e999, "\\ud800": 7}'), _read_slowly("[NaN]")
+    ({'a': inf, '\ufffd': 7}, None)
+    """
+    try:
+        return without_surrogates(json.loads(text, parse_int=_integer, parse_constant=_refuse))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _integer(digits: str) -> int | float:
+    """Return an integer, or an infinity when it has more digits than Python reads."""
+    try:
+        return int(digits)
+    except ValueError:
+        return float(digits)
+
+
+def _refuse(constant: str) -> Value:
+    raise ValueError(constant)
 
 
 def _is_shallow(value: Value) -> bool:

@@ -23,6 +23,9 @@ from dsl.judge.occurrences import Occurrence, Occurrences, Variant
 MAX_TESTED = 1000
 """The limit on the partners that are tested for an occurrence because their values must differ."""
 
+MAX_FAILED = 250_000
+"""The limit on such tests that fail, of all occurrences together: minutes of them would hold up every other trace."""
+
 MAX_INDEXED = 50_000
 """The limit on the partners that are indexed by each span that they descend from."""
 
@@ -112,6 +115,7 @@ class PartnerIndex:
     _barriers: dict[Combination, list[int]] = field(default_factory=dict)
     _run_ends: dict[Combination, list[int]] = field(default_factory=dict)
     _indexed: int = 0
+    _failed: int = 0
     _descent: DescentIndex | None = None
     _unplaced: PartnerIndex | None = None
     """The partners that may have the descent, where ancestors are not known."""
@@ -132,12 +136,17 @@ class PartnerIndex:
 
     def has_match(self, occurrence: Occurrence) -> bool | None:
         """Return whether the occurrence has a partner; None when that is unknown."""
-        for tested, (_, is_match) in enumerate(self._tested(occurrence)):
+        return self.match(occurrence)[0]
+
+    def match(self, occurrence: Occurrence) -> tuple[bool | None, bytes | None]:
+        """Return the same, and a partner if there is one."""
+        for tested, (identity, is_match) in enumerate(self._tested(occurrence)):
             if is_match:
-                return True if self.is_certain else None
-            if tested == MAX_TESTED:
-                return None
-        return False if self.is_complete and self.is_known(occurrence) else None
+                return True if self.is_certain else None, identity
+            self._failed += 1
+            if tested == MAX_TESTED or self._failed > MAX_FAILED:
+                return None, None
+        return False if self.is_complete and self.is_known(occurrence) else None, None
 
     def is_known(self, occurrence: Occurrence) -> bool:
         """Return whether all keys of the occurrence are known, or there are no partners to compare them with."""

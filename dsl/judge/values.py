@@ -196,9 +196,33 @@ def _is_element(left: Value, right: Value) -> bool:
     if type(right) not in {list, dict}:
         return type(left) is not list and intersects(left, right)
     try:
-        return type(left) is type(right) and _packed(left) == _packed(right)
+        return type(left) is type(right) and _packed_nested(left) == _packed_nested(right)
     except (RecursionError, OverflowError):  # too deep, or a number beyond 64 bits
         return False
+
+
+def _packed_nested(value: Value) -> bytes:
+    try:
+        return _packed(value)
+    except UnicodeEncodeError:
+        return _packed(without_surrogates(value))
+
+
+def without_surrogates(value: Value) -> Value:
+    r"""Replace lone surrogates by U+FFFD in all texts of a value; raises RecursionError when it is nested too deep.
+
+    >>> without_surrogates([{"\ud800": "a\udfff"}, 1])
+    [{'\ufffd': 'a\ufffd'}, 1]
+    """
+    match value:
+        case str():
+            return replace_surrogates(value)
+        case list():
+            return [without_surrogates(each) for each in value]
+        case dict():
+            return {replace_surrogates(key): without_surrogates(each) for key, each in value.items()}
+        case _:
+            return value
 
 
 def compare_numbers(op: str, left: Value, right: Value) -> bool:

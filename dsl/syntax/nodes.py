@@ -200,6 +200,8 @@ class Count:
 DISTINCT = "distinct"
 COUNT_BY = "count by"
 MEASURES = ("sum", "min", "max", "avg")
+OF_SOME = frozenset({"min", "max", "avg"})
+"""The functions that need at least one number."""
 """The functions of numbers."""
 
 

@@ -79,6 +79,11 @@ _FOREIGN_PHRASES = MappingProxyType(
 """Keywords of other languages that have no equivalent here."""
 
 
+_QUANTIFIERS = MappingProxyType(
+    {**dict.fromkeys(("no", "none"), "not some"), **dict.fromkeys(("every", "all"), "each"), "any": "some"}
+)
+"""Words in place of `each` and `some`, and what to write instead."""
+
 TRACE_DURATION_FORM = "compare it with a duration: trace.duration > 10s"
 PAIR_FORM = (
     "write each A has B before (or some, after, within 10m, directly below, with same K, without C between); "
@@ -166,9 +171,10 @@ def _call_mistakes(word: Token, before: Token, previous: Token, accepted: frozen
     yield is_relation and word == "within", f"write each {previous} has … within 10m"
     yield is_relation and word == "child", f"write each … has {previous} directly below"
     yield is_relation and word == "parent", f"write each … has {previous} directly above"
-    yield is_pair and before == "no", f"write not some {previous} has …"
+    yield is_pair and before in _QUANTIFIERS, f"write {_QUANTIFIERS.get(before)} {previous} has …"
     yield is_pair, f"write each {previous} has … or some {previous} has …"
-    yield previous == "no" and word.type == "NAME", f"write not some {word} has …"
+    is_quantified = previous.type == "NAME" and previous in _QUANTIFIERS and word.type == "NAME"
+    yield is_quantified, f"write {_QUANTIFIERS.get(previous)} {word} has …"
     yield word.type == "LPAR" and name != "" and last in RESERVED, f"write {name} {last} …"
     yield before.type == "HAS", "trace.has(…) takes one name; put conditions in .where(…), other subjects beside it"
     yield before.type == "COUNT" and "RPAR" in accepted, "count(…) takes one subject; put conditions in .where(…)"

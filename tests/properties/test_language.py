@@ -63,8 +63,8 @@ _counts = (
     | st.just(nodes.TraceDuration())
 )
 _order_signs = st.sampled_from(["==", "!=", "<", "<=", ">", ">="])
-_words = st.sampled_from(["before", "after", "above", "directly below", "beside", "within 1.5m"]).map(
-    nodes.RelationWord
+_words = st.sampled_from(["before", "after", "above", "directly below", "beside"]).map(nodes.RelationWord) | st.builds(
+    nodes.RelationWord, st.just("within"), st.sampled_from([nodes.Duration(90 * 10**9), nodes.Duration(0.5)])
 )
 _keys = st.builds(nodes.JoinKey, st.sampled_from(["same", "different"]), _names) | st.builds(
     nodes.JoinKey, st.sampled_from(["==", "!="]), _names, _names

@@ -9,6 +9,7 @@ import pytest
 from dsl import RuleSet, Span, compile_texts, judge
 from dsl.compile.review import InMemoryAtomFacts, judge_trace
 from dsl.judge.occurrences import MAX_OCCURRENCES
+from dsl.judge.pairs import PairExplanation
 from dsl.judge.span import Attributes
 
 _MANY = MAX_OCCURRENCES
@@ -22,6 +23,16 @@ def spans(
     return [
         Span(name, span_id=each, start_ns=1 + first + step * number, attributes=attributes or {}, identity=each)
         for number, each in enumerate(ids)
+    ]
+
+
+def sharing(count: int) -> list[Span]:
+    """As many a as b, each with other values, of which one is the same for all."""
+    return [
+        span
+        for name in "ab"
+        for number in range(count)
+        for span in spans(name, 1, attributes={"u": ["shared", f"{name}{number}"]}, of=f"{number:04}")
     ]
 
 
@@ -138,6 +149,9 @@ def verdict(condition: str, trace: Iterable[Span]) -> str:
             ],
             "undetermined",
         ),
+        # A trace made for it cannot take minutes: so many tests in all, and no more.
+        ("when { a } never { some a has b with different u }", lambda: sharing(500), "held"),
+        ("when { a } never { some a has b with different u }", lambda: sharing(501), "undetermined"),
         # With several values each a search would take too long.
         (
             "when { a } always { each a has own b with same k }",
@@ -161,6 +175,23 @@ def test_what_is_remembered_decides_where_it_can(
 ) -> None:
     """A trace beyond the limit is undetermined only where the omitted occurrences could change the verdict."""
     assert expected == verdict(condition, trace())
+
+
+def test_an_explanation_names_no_span_that_may_have_a_partner() -> None:
+    """Of two spans without a partner, one has too many values to be sure: the signal must not say that it has none."""
+    rules, _ = compile_texts({"t.rules": "// id: r\nwhen { a } always { each a has b with same k }"})
+    trace = [
+        *spans("a", 1, attributes={"k": [*range(100)]}, of="many"),
+        *spans("a", 1, attributes={"k": 1}, of="one"),
+        *spans("b", 1, attributes={"k": 2}),
+    ]
+
+    (judgement,) = judge_trace(rules, trace)
+
+    (explanation,) = judgement.explanations
+    assert isinstance(explanation, PairExplanation)
+    assert judgement.verdict.value == "broken"
+    assert [trace[1].identity] == [example.occurrence.identity for example in explanation.examples]
 
 
 def test_rules_without_pairs_remember_no_occurrences() -> None:

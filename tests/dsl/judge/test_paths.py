@@ -45,8 +45,8 @@ def test_size_of_a_text(character: str, size_bytes: int) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *("", "{", "[1", "{} x", "null", "1", '"a"', "[NaN]", "[1e999]", "{1: 2}"),
-        *('{"\\ud800": 1}', "[\x00]", "\ufeff[1]"),
+        *("", "{", "[1", "{} x", "null", "1", '"a"', "[NaN]", "[-Infinity]", "{1: 2}"),
+        *("[\x00]", "\ufeff[1]", '["\\ud800"', "[1e999,]"),
     ],
 )
 def test_text_that_is_no_object_or_array(text: str) -> None:
@@ -59,6 +59,17 @@ def test_values_in_a_text_are_of_their_types() -> None:
     text = '{"a": [1, 1.5, true, "1", null, 36893488147419103232]}'
 
     assert [1, 1.5, True, "1", 2**65] == reach(text, ("a", Elements.ALL))
+
+
+@pytest.mark.parametrize("other", ['"\\ud800"', '{"\\udfff": 1}', "1e999", "-1e999", "9" * 5_000, "-" + "9" * 5_000])
+def test_one_odd_value_does_not_hide_the_others(other: str) -> None:
+    """Text that is valid JSON is read, whatever is in it that has no exact value."""
+    assert ["evil"] == reach(f'{{"to": "evil", "note": {other}}}', ("to",))
+
+
+def test_lone_surrogates_in_a_text() -> None:
+    """Written as escapes, they become U+FFFD as everywhere else, in keys too."""
+    assert ["\ufffd"] == reach('{"\\ud800": ["\\udc00"]}', ("\ufffd", 0))
 
 
 _steps: st.SearchStrategy[Step] = st.sampled_from(["a", "0", "", 0, 1, Elements.ALL])
