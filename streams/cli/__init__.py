@@ -86,13 +86,15 @@ class Commands(click.Group):
         except (BetraceError, TopicsError, OSError) as error:
             raise _failure(error) from error
         except KeyboardInterrupt:
-            click.echo("interrupted", err=True)
-            raise click.exceptions.Exit(INTERRUPTED) from None
+            raise _interrupted() from None
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
             if _is_kafka_exception(error):
                 raise _failure(error) from error
+            if isinstance(error, SystemError) and isinstance(error.__cause__, KeyboardInterrupt):
+                # Python makes this of Ctrl-C in a C function that does not check for it, as in the Kafka client.
+                raise _interrupted() from None
             click.echo(f"{traceback.format_exc()}this is a bug in betrace: please report it", err=True)
             raise click.exceptions.Exit(FAULT) from error
 
@@ -102,6 +104,11 @@ def _failure(error: Exception) -> click.ClickException:
     failure = click.ClickException(str(error))
     failure.exit_code = error.exit_code if isinstance(error, BetraceError) else BetraceError.exit_code
     return failure
+
+
+def _interrupted() -> click.exceptions.Exit:
+    click.echo("interrupted", err=True)
+    return click.exceptions.Exit(INTERRUPTED)
 
 
 def _is_kafka_exception(error: Exception) -> bool:

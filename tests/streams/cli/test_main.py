@@ -212,6 +212,20 @@ def test_interrupt_is_one_line() -> None:
     assert (run.returncode, said) == (130, ("", "interrupted\n"))
 
 
+def test_interrupt_in_a_c_function_is_one_line_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python turns Ctrl-C into a SystemError where a C function returns a result nevertheless."""
+
+    @click.command("topics")
+    def fail() -> None:
+        raise SystemError("returned a result with an exception set") from KeyboardInterrupt()
+
+    monkeypatch.setattr("streams.cli.topics.command", fail)
+
+    result = CliRunner().invoke(main, ["topics"])
+
+    assert (130, "", "interrupted\n") == (result.exit_code, result.stdout, result.stderr)
+
+
 def test_version_is_the_packages() -> None:
     """`--version` prints the installed version."""
     try:
