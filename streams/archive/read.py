@@ -136,7 +136,9 @@ def _records(store: Store, file: ArchiveFile, from_ms: int | None, to_ms: int | 
             low_ms, high_ms = _range(parquet.metadata, number)
             if (to_ms is not None and low_ms >= to_ms) or (from_ms is not None and high_ms < from_ms):
                 continue
-            yield from _of_group(parquet.read_row_group(number, columns=_COLUMNS), file, from_ms, to_ms)
+            yield from _of_group(
+                parquet.read_row_group(number, columns=_COLUMNS, use_threads=False), file, from_ms, to_ms
+            )
 
 
 def _of_group(group: pa.Table, file: ArchiveFile, from_ms: int | None, to_ms: int | None) -> Iterator[RawRecord]:

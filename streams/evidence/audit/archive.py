@@ -226,7 +226,7 @@ def _check(store: Storage, path: str, chained: Chained, removed: Removed | None)
         return
     sealed = [one for number in range(manifest.first_seal, manifest.end_seal) for one in _readable(store, number)]
     try:
-        held = pq.read_table(io.BytesIO(content))
+        held = rows.read(content)
     except (OSError, ValueError) as error:
         yield Finding(manifest.file, Fault.CHANGED, f"it cannot be read: {error}")
         return
@@ -277,7 +277,7 @@ def _created(store: Storage, file: str, sealed: list[Sealed]) -> bytes:
         store.create(file, buffer.getvalue())
     except FileExistsError as error:
         content = store.read(file)
-        if content != buffer.getvalue() and not pq.read_table(io.BytesIO(content)).equals(made):
+        if content != buffer.getvalue() and not rows.read(content).equals(made):
             raise _other(file) from error
         return content
     return buffer.getvalue()

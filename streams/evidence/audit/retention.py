@@ -16,17 +16,15 @@ them.
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 import msgspec
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from streams.errors import StateError
-from streams.evidence.audit import acts, archive
+from streams.evidence.audit import acts, archive, rows
 from streams.evidence.audit.acts import Noted, Removal, Removed
 from streams.evidence.ledger import seal as seals
 from streams.evidence.ledger import storage
@@ -113,7 +111,7 @@ def _sealed_ms(store: Storage, number: int) -> int:
 
 def _times_ms(content: bytes) -> Iterator[int]:
     """Yield the first and last times in rows, of when something happened and of when it was received."""
-    table = pq.read_table(io.BytesIO(content), columns=["timestamp", "received"])
+    table = rows.read(content, ["timestamp", "received"])
     for column in table.columns:
         for moment in pc.min_max(column).as_py().values():
             if isinstance(moment, datetime):

@@ -12,7 +12,8 @@
     seal, partition, "offset"            where it is in the evidence
     unreadable       what was no audit record, as it was; all else is NULL then
 
-In: lines of entries (`streams.evidence.ledger.entry`). Out: an Arrow table. The same lines give the same table.
+In: lines of entries (`streams.evidence.ledger.entry`), or a Parquet file made of them. Out: an Arrow table. The same
+lines give the same table.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 
 import msgspec
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from streams.evidence.ledger import entry
 from topics.records import audit
@@ -73,6 +75,15 @@ class Sealed:
 def table(sealed: Iterable[Sealed]) -> pa.Table:
     """Return the rows, in the order of the entries."""
     return pa.Table.from_pylist([_row(one) for one in sealed], schema=SCHEMA)
+
+
+def read(content: bytes, columns: list[str] | None = None) -> pa.Table:
+    """Return the rows in a Parquet file, all columns or these; raises `OSError` or `ValueError` if it is damaged.
+
+    It is read in this thread alone. Arrow's own threads let go of Python's objects after the read has returned, and a
+    process that ends just then is aborted by C++: https://github.com/apache/arrow/issues/34314
+    """
+    return pq.ParquetFile(pa.BufferReader(content)).read(columns, use_threads=False)
 
 
 def _row(sealed: Sealed) -> dict[str, object]:

@@ -27,6 +27,16 @@ def write(url: str) -> Path:
     return Path(url) / written.file.name
 
 
+def test_file_of_this_machine(tmp_path: Path) -> None:
+    """Arrow opens it itself: its threads hold no Python object that would abort a process that ends."""
+    write(str(tmp_path))
+    store = Store.at(str(tmp_path))
+    [file] = store.listing().files
+
+    with store.open(file) as opened:
+        assert isinstance(opened, pa.OSFile)
+
+
 def test_newer_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of an unknown version are refused."""
     with monkeypatch.context() as patched:

@@ -12,7 +12,7 @@ from streams.errors import StateError
 from streams.evidence.audit import archive
 from streams.evidence.ledger.storage import Directory
 from streams.evidence.ledger.verify import Verification
-from tests.support import trails
+from tests.support import threads, trails
 from tests.support.evidence import SIGNER
 
 SEALS = 150
@@ -50,6 +50,19 @@ def test_files_hold_what_was_sealed(made: Path) -> None:
     assert [None, chained[0].sha256] == [one.manifest.previous for one in chained]
     assert [] == found(made)
     assert [] == [*Verification(Directory(made), [SIGNER.verifier()]).findings()]
+
+
+def test_no_thread_outlives_verification(made: Path) -> None:
+    """Verification leaves no thread that could abort the process while it ends."""
+    imports = (
+        "from pathlib import Path\n"
+        "from streams.evidence.audit import archive\n"
+        "from streams.evidence.ledger.storage import Directory"
+    )
+
+    count = threads.started(imports, f"assert [] == [*archive.findings(Directory(Path({str(made)!r})), {SEALS}, {{}})]")
+
+    assert 0 == count
 
 
 def test_again_makes_nothing(root: Path) -> None:
