@@ -1,4 +1,4 @@
-"""Tests that the loss of a test process costs one test and nothing else."""
+"""Tests in which order test files run, and that the loss of a process costs one test and nothing else."""
 
 from __future__ import annotations
 
@@ -24,20 +24,34 @@ def test_after(): pass
 PASSES = "def test_one(): pass\ndef test_two(): pass\n"
 
 
-def test_a_dead_process_costs_one_test(tmp_path: Path) -> None:
-    """The test that was running fails; every other test runs once, and the run ends."""
-    files = {f"test_dies_{number}.py": DIES for number in range(2)}
-    files |= {f"test_passes_{number}.py": PASSES for number in range(10)}
+def run(root: Path, files: dict[str, str], processes: int, *more: str) -> str:
+    """Runs these test files, and returns what pytest printed."""
     for name, content in {"conftest.py": CONFTEST, **files}.items():
-        (tmp_path / name).write_text(content)
-    options = ["-p", "no:cacheprovider", "-c", "/dev/null", "--numprocesses", "2", "--dist", "loadfile"]
-
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(content)
+    options = ["-p", "no:cacheprovider", "-c", "/dev/null", "--numprocesses", str(processes), "--dist", "loadfile"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, "--rootdir", str(tmp_path), str(tmp_path)],
+        [sys.executable, "-m", "pytest", *options, *more, "--rootdir", str(root), str(root)],
         capture_output=True,
         text=True,
         timeout=WAIT_S,
         check=False,
     )
+    return done.stdout
 
-    assert "2 failed, 24 passed" in done.stdout
+
+def test_a_dead_process_costs_one_test(tmp_path: Path) -> None:
+    """The test that was running fails; every other test runs once, and the run ends."""
+    files = {f"test_dies_{number}.py": DIES for number in range(2)}
+    files |= {f"test_passes_{number}.py": PASSES for number in range(10)}
+
+    assert "2 failed, 24 passed" in run(tmp_path, files, 2)
+
+
+def test_long_files_come_first(tmp_path: Path) -> None:
+    """A file that takes long is not left to the end, though it has few tests."""
+    files = {"tests/dsl/test_short.py": PASSES, "tests/broker/test_long.py": "def test_one(): pass\n"}
+
+    lines = run(tmp_path, files, 1, "--verbose").splitlines()
+
+    assert [True, False, False] == ["test_long.py" in line for line in lines if "PASSED" in line]

@@ -3,6 +3,9 @@
 xdist 3.8 hands out the files of a dead process again, those that were finished too. A process that gets a finished file
 never reports, so it gets nothing else, and the run hangs without a report. The test that was running when the process
 died is run again as well, and kills the next process.
+
+xdist begins with the files of the most tests. Those that start programs have few tests that take long: the last of them
+would be waited for alone.
 """
 
 from __future__ import annotations
@@ -15,8 +18,12 @@ if TYPE_CHECKING:
     from xdist.workermanage import WorkerController
 
 
+LONG = ("tests/broker/", "tests/properties/", "tests/differential/", "tests/streams/sessions/")
+"""Where files take long though they have few tests."""
+
+
 class CrashTolerantScheduling(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
-    """Hands out only what a dead process left undone, without the test that it was running."""
+    """Hands out long files first, and of a dead process only what it left undone, without the test it was running."""
 
     def remove_node(self, node: WorkerController) -> str | None:
         """Take a process out; return the test it was running, or None if it had nothing left to do."""
@@ -30,6 +37,12 @@ class CrashTolerantScheduling(LoadFileScheduling):  # type: ignore[misc]  # xdis
         for other in self.assigned_work:
             self._reschedule(other)
         return crashed
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        """Give a process the next file."""
+        if (file := next((file for file in self.workqueue if file.startswith(LONG)), None)) is not None:
+            self.workqueue.move_to_end(file, last=False)
+        super()._assign_work_unit(node)
 
     def _reschedule(self, node: WorkerController) -> None:
         """Give a process more work; one that is still collecting gets it when it has collected."""
