@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import OrderedDict
 from pathlib import Path
 
+from tests.support.scheduling import CrashTolerantScheduling
 from tests.support.waiting import WAIT_S
 
 CONFTEST = """
@@ -46,6 +48,27 @@ def test_a_dead_process_costs_one_test(tmp_path: Path) -> None:
     files |= {f"test_passes_{number}.py": PASSES for number in range(10)}
 
     assert "2 failed, 24 passed" in run(tmp_path, files, 2)
+
+
+class Dead:
+    """A process that died a moment ago."""
+
+    def send_runtest_some(self, _indices: list[int]) -> None:
+        """Fails as execnet does."""
+        raise OSError("cannot send (already closed?)")
+
+
+def test_work_that_reached_a_dead_process_is_handed_out_again() -> None:
+    """The run goes on when a process dies between its last report and the next file; only one test is lost."""
+    node, tests = Dead(), ["test_a.py::test_one", "test_a.py::test_two"]
+    scheduler = CrashTolerantScheduling.__new__(CrashTolerantScheduling)
+    scheduler.workqueue = OrderedDict({"test_a.py": dict.fromkeys(tests, False)})
+    scheduler.assigned_work, scheduler.registered_collections = {}, {node: tests}
+
+    scheduler._assign_work_unit(node)
+
+    assert tests[0] == scheduler.remove_node(node)
+    assert {"test_a.py": {tests[1]: False}} == scheduler.workqueue
 
 
 def test_long_files_come_first(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ would be waited for alone.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from xdist.scheduler import LoadFileScheduling
@@ -42,7 +43,9 @@ class CrashTolerantScheduling(LoadFileScheduling):  # type: ignore[misc]  # xdis
         """Give a process the next file."""
         if (file := next((file for file in self.workqueue if file.startswith(LONG)), None)) is not None:
             self.workqueue.move_to_end(file, last=False)
-        super()._assign_work_unit(node)
+        # To a process that has just died nothing can be sent; `remove_node` then hands out what it was to do.
+        with suppress(OSError):
+            super()._assign_work_unit(node)
 
     def _reschedule(self, node: WorkerController) -> None:
         """Give a process more work; one that is still collecting gets it when it has collected."""
