@@ -1,7 +1,9 @@
 """Finds misspelt names of OpenTelemetry attributes and built-ins.
 
-In: a name in a rule. Out: the known name that differs from it by one edit, if there is one. `semconv.txt` lists the
-names of the semantic conventions 1.36 (package opentelemetry-semantic-conventions 0.66b2), one per line.
+In: a name in a rule. Out: the known name that differs from it by one edit, if there is one. `semconv.txt` lists, one
+per line, the names of the semantic conventions 1.36 (package opentelemetry-semantic-conventions 0.66b2), and those that
+the conventions for generative AI 0.1.0 (repository open-telemetry/semantic-conventions-genai) added. Names that they
+replaced stay, because most instrumentation still reports them; proposals are left out.
 """
 
 from __future__ import annotations
