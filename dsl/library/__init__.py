@@ -2,28 +2,33 @@
 
 In: nothing, or names: a framework (the name of its file, `soc2`) or the id of a rule. Out: the rules, and the texts of
 rule files that contain them. Unknown names are rejected. Users adapt copies of the rules; the files in this package
-never change.
+never change. A framework's file can define lists and subjects; a rule that is copied alone has them written out, so
+that any rules can be copied into one set.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from importlib import resources
 
-from dsl.compile.compile import compile_files
+from dsl.compile.compile import compile_files, read_drafts
+from dsl.compile.definitions import read_names
 from dsl.judge.ruleset import Rule
+from dsl.syntax.names import Names
 from dsl.syntax.source import SourceFile, source_file
 
 _SUFFIX = ".yaml"
 _HEAD = "rules:\n"
+_NAMED = re.compile(r"@([A-Za-z_][A-Za-z0-9_]*)")
 
 
 @dataclass(frozen=True, slots=True)
 class LibraryRule:
-    """A rule, its framework, and its lines in the framework's file."""
+    """A rule, its framework, and its lines in the framework's file with the names of lists and subjects written out."""
 
     framework: str
     rule: Rule
@@ -96,6 +101,14 @@ def _rules() -> tuple[LibraryRule, ...]:
 def _read(framework: str, file: SourceFile) -> Iterator[LibraryRule]:
     """Yield the rules of a file; the text of a rule ends where the next one starts."""
     compiled, _ = compile_files([file])
+    names, _ = read_names(read_drafts([file])[0], {})
     starts = [each.draft.spot.location.line - 1 for each in compiled]
     for each, start, end in zip(compiled, starts, [*starts[1:], None], strict=True):
-        yield LibraryRule(framework, each.rule, "\n".join(file.lines[start:end]).rstrip() + "\n")
+        text = "\n".join(file.lines[start:end]).rstrip() + "\n"
+        yield LibraryRule(framework, each.rule, _written_out(text, names))
+
+
+def _written_out(text: str, names: Names) -> str:
+    """Return the text with each name of a list or subject replaced; other words that start with `@` stay."""
+    definitions = names.definitions
+    return _NAMED.sub(lambda found: definitions[found[1]].text if found[1] in definitions else found[0], text)

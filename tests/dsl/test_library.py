@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import pytest
 from dsl import Verdict, compile_texts, library
 from dsl.compile.compile import CompiledRule, compile_files
 from dsl.compile.review import review
+from dsl.judge.atoms import compile_atom
 from dsl.judge.builtin import BUILTINS, lookup_keys
 from dsl.judge.predicate import attribute_names, split_subject
+from dsl.judge.ruleset import Rule
 from dsl.show import render_text
 from dsl.syntax.source import read_files
 
@@ -140,17 +143,41 @@ def test_rules_are_chosen_by_framework_and_by_id() -> None:
     assert ["soc2-cc6-1-access-is-authorized"] == [each.rule.id for each in chosen if each.framework != "gdpr"]
 
 
+def _without_names(rule: Rule) -> Rule:
+    """A rule without its text, which is the only place where the names of lists and subjects are left."""
+    return replace(rule, text="", definitions=())
+
+
 @pytest.mark.parametrize("each", [pytest.param(each, id=each.rule.id) for each in library.rules()])
 def test_a_rule_can_be_copied_alone(each: library.LibraryRule) -> None:
-    """The file of a single rule holds the same rule, with its tests, and nothing else."""
+    """The file of a single rule holds the same rule, with its tests and names written out, and nothing else."""
     [(name, text)] = library.files([each.rule.id]).items()
 
     rules, reported = compile_texts({name: text})
 
     assert f"{each.rule.id}.yaml" == name
     assert [] == reported
-    assert [each.rule] == list(rules.rules)
+    assert [_without_names(each.rule)] == list(map(_without_names, rules.rules))
     assert text.count("- name: ") >= 4
+
+
+def test_rules_that_share_names_can_be_copied_one_by_one() -> None:
+    """A rule that is copied alone has the names of its framework written out, so that no two files define one name."""
+    agents = library.rules(["ai-agents"])
+
+    rules, reported = compile_texts(library.files([each.rule.id for each in agents]))
+
+    assert [] == reported
+    assert {each.rule.id: each.rule.fingerprint for each in agents} == {
+        each.id: each.fingerprint for each in rules.rules
+    }
+
+
+def test_no_rule_reads_every_span() -> None:
+    """Each rule names attributes or spans, so that spans without them are neither decoded nor kept."""
+    atoms = [compile_atom(spec, counted=0) for compiled in _COMPILED for spec in compiled.atom_specs]
+
+    assert [] == [atom.text for atom in atoms if atom.names is None]
 
 
 def test_files_of_all_are_the_files() -> None:

@@ -100,7 +100,8 @@ def _compiled(texts: dict[str, str]) -> list[CompiledRule]:
 
 
 def _without_text(rules: list[CompiledRule]) -> list[tuple[Rule, object]]:
-    return [(replace(each.rule, text=""), each.atom_specs) for each in rules]
+    """The rules without their texts as written, which names of lists and subjects are a part of."""
+    return [(replace(each.rule, text="", definitions=()), each.atom_specs) for each in rules]
 
 
 def test_canonical_form_has_all_metadata() -> None:
