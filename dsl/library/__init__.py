@@ -48,7 +48,7 @@ def frameworks() -> tuple[str, ...]:
     """Return the frameworks, sorted.
 
     >>> frameworks()
-    ('ai-agents', 'gdpr', 'hipaa', 'iso27001', 'pci-dss', 'reliability', 'soc2')
+    ('ai-agents', 'gdpr', 'hipaa', 'iso27001', 'owasp-agentic', 'pci-dss', 'reliability', 'soc2')
     """
     return tuple(_texts())
 

@@ -24,7 +24,7 @@ _LIBRARY = Path(library.__file__).parent
 _README = (_LIBRARY / "README.md").read_text(encoding="utf-8")
 _CONVENTIONS = frozenset((_LIBRARY.parent / "check" / "semconv.txt").read_text(encoding="utf-8").split())
 _TODAY = date(2026, 11, 21)
-_FRAMEWORKS = ("ai-agents", "gdpr", "hipaa", "iso27001", "pci-dss", "reliability", "soc2")
+_FRAMEWORKS = ("ai-agents", "gdpr", "hipaa", "iso27001", "owasp-agentic", "pci-dss", "reliability", "soc2")
 _COMPILED = compile_files(read_files([_LIBRARY])[0])[0]
 
 
@@ -163,14 +163,25 @@ def test_a_rule_can_be_copied_alone(each: library.LibraryRule) -> None:
 
 def test_rules_that_share_names_can_be_copied_one_by_one() -> None:
     """A rule that is copied alone has the names of its framework written out, so that no two files define one name."""
-    agents = library.rules(["ai-agents"])
+    owasp = library.rules(["owasp-agentic"])
 
-    rules, reported = compile_texts(library.files([each.rule.id for each in agents]))
+    rules, reported = compile_texts(library.files([each.rule.id for each in owasp]))
 
     assert [] == reported
-    assert {each.rule.id: each.rule.fingerprint for each in agents} == {
+    assert {each.rule.id: each.rule.fingerprint for each in owasp} == {
         each.id: each.fingerprint for each in rules.rules
     }
+
+
+@pytest.mark.parametrize("number", range(1, 11))
+def test_every_agentic_risk_has_two_rules(number: int) -> None:
+    """The OWASP Top 10 for Agentic Applications is covered whole, each risk by two rules of its own or more."""
+    prefix = f"owasp-agentic-asi{number:02}-"
+
+    ours = [each.rule for each in library.rules(["owasp-agentic"]) if each.rule.id.startswith(prefix)]
+
+    assert len(ours) >= 2
+    assert all(f"OWASP-AGENTIC/ASI{number:02}" in rule.controls for rule in ours)
 
 
 def test_no_rule_reads_every_span() -> None:
