@@ -18,7 +18,8 @@ from dsl.files.definitions import read_files
 from dsl.files.draft import DraftTest
 from dsl.judge.ancestry import MAX_SPANS
 from dsl.judge.atoms import ANCESTRY, Atom, Pairing, Use
-from dsl.judge.keys import hash_variants, key_hash
+from dsl.judge.events import AtomHit
+from dsl.judge.keys import KeyHashes, hash_variants, key_hash
 from dsl.judge.occurrences import Occurrences
 from dsl.judge.ruleset import Rule, RuleSet
 from dsl.judge.span import Span
@@ -47,11 +48,22 @@ class InMemoryAtomFacts:
             self._add_values(atom, span)
         else:
             self.identities.add(span.identity)
-        if (time_ns := atom.time_ns(span)) is not None:
+        if atom.use is Use.COMPARED:
+            for hit in atom.hits(span):
+                self._widen(hit.time_ns)
+                if atom.pairing:
+                    self._add_hit(atom, span, hit)
+            return
+        self._widen(atom.time_ns(span))
+        if atom.pairing and atom.use is not Use.DISTINCT:
+            self._add_occurrence(
+                span.identity, span.start_ns, hash_variants(atom.variants(span), atom.unredacted_hashes)
+            )
+
+    def _widen(self, time_ns: int | None) -> None:
+        if time_ns is not None:
             self.first_ns = time_ns if self.first_ns is None else min(self.first_ns, time_ns)
             self.last_ns = time_ns if self.last_ns is None else max(self.last_ns, time_ns)
-        if atom.pairing and atom.use is not Use.DISTINCT:
-            self._add_occurrence(atom, span)
 
     def _add_values(self, atom: Atom, span: Span) -> None:
         [(values,)] = atom.variants(span)
@@ -59,12 +71,17 @@ class InMemoryAtomFacts:
             self.occurrences = self.occurrences or Occurrences()
         self.identities.update(map(key_hash, values or ()))
 
-    def _add_occurrence(self, atom: Atom, span: Span) -> None:
-        self.occurrences = self.occurrences or Occurrences()
-        variants = atom.variants(span) if atom.pairing is Pairing.EACH else ()
+    def _add_hit(self, atom: Atom, span: Span, hit: AtomHit) -> None:
+        keys = [atom.hit_keys(span, hit)] if atom.pairing is Pairing.EACH else []
         limit = MAX_SPANS if atom.fingerprint == ANCESTRY.fingerprint else None
-        hashed = hash_variants(variants, atom.unredacted_hashes)
-        self.occurrences.add(span.identity, span.start_ns, hashed, limit)
+        hashed = hash_variants(keys, atom.unredacted_hashes)
+        self._add_occurrence(span.identity + hit.suffix, hit.time_ns, hashed, limit)
+
+    def _add_occurrence(
+        self, identity: bytes, time_ns: int | None, keys: tuple[KeyHashes, ...], limit: int | None = None
+    ) -> None:
+        self.occurrences = self.occurrences or Occurrences()
+        self.occurrences.add(identity, time_ns, keys, limit)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import TypeAlias
 from dsl.files import triage
 from dsl.files.definitions import SET_EXCEPTION_KEYS, SET_KEYS
 from dsl.files.fields import LIST_KEYS, SENTENCE_KEYS
+from dsl.files.spans import EVENT_KEYS
 from dsl.files.spans import KEYS as SPAN_KEYS
 from dsl.files.yaml_reader import EXCEPTION_KEYS
 from dsl.files.yaml_rules import CLOSES, EXAMPLE_KEYS, FILE_KEYS, RULE_KEYS, SYNONYMS, TEST_KEYS
@@ -77,7 +78,7 @@ def rule_file_schema() -> dict[str, Json]:
             "event": {
                 "anyOf": [
                     {"type": "string"},
-                    _object(("name", "attributes"), {"name": {"type": "string"}, "attributes": _MAPPING}, ("name",)),
+                    _object(EVENT_KEYS, {"name": {"type": "string"}, "attributes": _MAPPING, "time": _TIME}, ("name",)),
                 ]
             },
         },

@@ -6,7 +6,7 @@ In: plain values by key. Out: a `Span`, or a `SpanError`. Only `name` is require
     name service kind status status_message scope_name   text
     start end                         Unix nanoseconds, or ISO 8601 (UTC without a zone); may be before 1970
     attributes resource scope         mappings
-    events                            a list of names, or of {name, attributes}
+    events                            a list of names, or of {name, attributes, time}
     log                               {body, severity}: makes it a log record
 """
 
@@ -25,6 +25,9 @@ KEYS = (
     *("start", "end", "attributes", "resource", "scope", "events", "log"),
 )
 
+EVENT_KEYS = ("name", "attributes", "time")
+
+_EVENTS = "a list of {name, attributes, time}"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
 _SECOND_NS = 10**9
@@ -155,11 +158,14 @@ def _events(fields: Mapping[str, Value]) -> tuple[Event, ...]:
     if value is None:
         return ()
     if not isinstance(value, list):
-        raise SpanError("events", "a list of {name, attributes}")
+        raise SpanError("events", _EVENTS)
     return tuple(Event(each) if isinstance(each, str) else _event(each) for each in value)
 
 
 def _event(value: Value) -> Event:
-    if not isinstance(value, dict) or set(value) - {"name", "attributes"} or not isinstance(value.get("name"), str):
-        raise SpanError("events", "a list of {name, attributes}")
-    return Event(str(value["name"]), _mapping(value, "attributes"))
+    if not isinstance(value, dict) or set(value) - set(EVENT_KEYS) or not isinstance(value.get("name"), str):
+        raise SpanError("events", _EVENTS)
+    try:
+        return Event(str(value["name"]), _mapping(value, "attributes"), _time_ns(value, "time"))
+    except SpanError as error:
+        raise SpanError("events", f"{_EVENTS}, in which `{error.key}` is {error.expected}") from error

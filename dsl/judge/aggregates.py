@@ -15,6 +15,7 @@ from fractions import Fraction
 from itertools import chain
 from typing import NamedTuple, TypeAlias
 
+from dsl.judge.events import span_identity
 from dsl.judge.facts import Facts
 from dsl.judge.measures import total
 from dsl.judge.occurrences import Occurrences
@@ -99,13 +100,15 @@ class LargestGroup:
         """Return what the quantity can be."""
         remembered = facts.get(self.atom)
         occurrences = None if remembered is None else remembered.occurrences
-        is_exact, sizes = whole, Counter[bytes]()
+        is_exact, found = whole, set[tuple[bytes, bytes]]()
         if occurrences is not None:
             is_exact &= occurrences.is_complete
             for occurrence in occurrences.kept:
                 values = [variant.keys[0] for variant in occurrence.variants]
                 is_exact &= occurrence.is_complete and None not in values
-                sizes.update({*chain.from_iterable(filter(None, values))})
+                identity = span_identity(occurrence.identity)
+                found.update((identity, value) for value in chain.from_iterable(filter(None, values)))
+        sizes = Counter(value for _, value in found)
         size = Fraction(max(sizes.values(), default=0))
         return Range(size, size if is_exact else math.inf, is_whole=True)
 

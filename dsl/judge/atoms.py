@@ -7,7 +7,7 @@ Equal subjects share an atom; the time zone is part of it only where the subject
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum, IntEnum
@@ -17,9 +17,8 @@ from itertools import islice
 from typing import TypeAlias
 from zoneinfo import ZoneInfo
 
-import msgspec
-
 from dsl.judge.builtin import BUILTINS, TIME_PREFIX, builtin_of, lookup_keys, zone_of
+from dsl.judge.events import AtomHit, FindHits, find_hits, span_hit
 from dsl.judge.keys import MAX_ELEMENTS, AtomKey, HashFunction, KeyTexts, Link, canonical_texts, key_hash, link_texts
 from dsl.judge.measures import decimal_texts
 from dsl.judge.predicate import (
@@ -39,11 +38,12 @@ from dsl.syntax.printer import cond_text, name_text, subject_text
 from dsl.syntax.source import replace_surrogates
 
 FINGERPRINT_BYTES = 8
-SEMANTICS = 2
+SEMANTICS = 3
 """The version of what rule texts mean. Raising it changes every rule's fingerprint: an upgrade then acts as a push."""
 MAX_COUNTED = 10_000
 
-_Witness: TypeAlias = Callable[[Span], dict[str, Value]]
+_Witness: TypeAlias = Callable[[Span, Attributes | None], dict[str, Value]]
+_Keys: TypeAlias = Callable[[Span, AtomHit], KeyTexts]
 _Variants: TypeAlias = Callable[[Span], tuple[KeyTexts, ...]]
 
 
@@ -62,9 +62,9 @@ class Pairing(IntEnum):
 class Use(Enum):
     """What the keys of an atom are for, or which time its facts have; part of the atom's fingerprint.
 
-    COMPARED: occurrences keep the hashes of the keys' values, for pairs and `count by`. DISTINCT: the different values
-    of the one key are counted instead of spans. NUMBERS: occurrences keep the number under the one key. ENDS: the atom
-    has no keys, and its facts the ends of spans.
+    COMPARED: occurrences, events among them, keep the hashes of the keys' values, for pairs and `count by`. DISTINCT:
+    the different values of the one key are counted instead of spans. NUMBERS: spans keep the number under the one key.
+    ENDS: the atom has no keys, and its facts the ends of spans.
     """
 
     COMPARED = "with"
@@ -73,6 +73,7 @@ class Use(Enum):
     ENDS = "ends"
 
 
+_COMPARED = Use.COMPARED
 _ENDS = Use.ENDS
 """Looking up an enum member costs 0.05 µs, and there are millions of facts."""
 
@@ -108,16 +109,29 @@ class Atom:
     attributes: frozenset[str] = field(repr=False)
     holds: Predicate = field(repr=False, compare=False)
     _witness: _Witness = field(repr=False, compare=False)
+    _hits: FindHits = field(repr=False, compare=False)
+    _keys: _Keys = field(repr=False, compare=False)
     _variants: _Variants = field(repr=False, compare=False)
+
+    def hits(self, span: Span) -> Sequence[AtomHit]:
+        """Return the occurrences on a span that satisfies the atom: the span, its events, or both.
+
+        Unless the atom is for pairs and orders, it is the span.
+        """
+        return self._hits(span) if self.use is _COMPARED else (span_hit(span),)
+
+    def hit_keys(self, span: Span, hit: AtomHit) -> KeyTexts:
+        """Return the values of keys and links of an occurrence."""
+        return self._keys(span, hit)
 
     def time_ns(self, span: Span) -> int | None:
         """Return the time of the fact that a span satisfied the atom: the span's start or end."""
         return span.end_ns if self.use is _ENDS else span.start_ns
 
     def variants(self, span: Span) -> tuple[KeyTexts, ...]:
-        """Return the values of keys and links on a span that satisfies the atom, one tuple per event that does.
+        """Return the values of keys and links on a span that satisfies the atom, for an aggregate those of its events.
 
-        For an aggregate, there is one tuple for all events.
+        There is one tuple.
         """
         return self._variants(span)
 
@@ -126,12 +140,12 @@ class Atom:
         """Return, for each key and link, the function that makes bytes of its values when nothing is redacted."""
         return [str.encode if self.use is Use.NUMBERS else key_hash] * (len(self.keys) + len(self.links))
 
-    def witness(self, span: Span) -> dict[str, Value]:
-        """Return the attributes and built-ins that the atom names, by the name under which the span has them.
+    def witness(self, span: Span, event: Attributes | None = None) -> dict[str, Value]:
+        """Return the attributes and built-ins that the atom names, by the name under which the span or event has them.
 
-        Lone surrogates in texts are replaced.
+        Without an event, it is the first that satisfies the atom. Lone surrogates in texts are replaced.
         """
-        return self._witness(span)
+        return self._witness(span, event)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +190,8 @@ def compile_atom(spec: AtomSpec, counted: int, pairing: Pairing = Pairing.NOTHIN
     zone = zone_of(spec.zone)
     subject = split_subject(spec.subject)
     where = None if subject.where is None else compile_cond(subject.where, subject.name, zone)
-    predicate = _holds(subject_predicate(subject, zone), subject.name, where)
+    is_about = subject_predicate(subject, zone)
+    predicate = _holds(is_about, subject.name, where)
     if spec.exemptions:
         predicate = _unless(predicate, spec.exemptions, zone)
     return Atom(
@@ -190,8 +205,10 @@ def compile_atom(spec: AtomSpec, counted: int, pairing: Pairing = Pairing.NOTHIN
         names=_names(subject),
         attributes=frozenset(lookup_names(spec)),
         holds=predicate,
-        _witness=(lambda _: {}) if spec == ANCESTRY else _witness(subject, where, _looked_up(spec.keys), zone),
-        _variants=_variants(subject, where, spec, zone),
+        _witness=_no_witness if spec == ANCESTRY else _witness(subject, where, _looked_up(spec.keys), zone),
+        _hits=find_hits(subject.name, where, is_about),
+        _keys=(keys := _keys(subject.name, spec, zone)),
+        _variants=_variants(subject.name, where, spec, keys),
     )
 
 
@@ -260,38 +277,31 @@ def _names(subject: SubjectParts) -> frozenset[str] | None:
     return frozenset(carried if subject.name is None else [subject.name, *carried])
 
 
-def _variants(subject: SubjectParts, where: Where | None, spec: AtomSpec, zone: ZoneInfo) -> _Variants:
+def _keys(name: str | None, spec: AtomSpec, zone: ZoneInfo) -> _Keys:
     if not spec.keys and not spec.links:
-        return lambda _: ((),)
-    name = subject.name
+        return lambda _span, _hit: ()
     finds = [attribute_lookup(lookup_keys(key.name, name), zone) for key in spec.keys]
     texts_of = decimal_texts if spec.use is Use.NUMBERS else canonical_texts
-    links = _links(subject_predicate(subject, zone), name, spec.links)
+    links = spec.links
 
-    def variants(span: Span) -> tuple[KeyTexts, ...]:
-        events = [event for event in _events(span, name) if where is None or where(span, event)]
-        keys = [tuple(texts_of(find(span, event)) for find in finds) for event in events]
-        return tuple(dict.fromkeys((*of_event, *of_span) for of_event in keys for of_span in links(span)))
+    def keys(span: Span, hit: AtomHit) -> KeyTexts:
+        of_links = [link_texts(link, span, is_event=bool(hit.suffix)) for link in links]
+        return (*(texts_of(find(span, hit.event)) for find in finds), *of_links)
 
-    if spec.use is Use.DISTINCT:
-        return lambda span: ((_union(texts for (texts,) in variants(span)),),)
-    if spec.use is Use.NUMBERS:
-        return lambda span: ((_largest(texts for (texts,) in variants(span)),),)
-    return variants
+    return keys
 
 
-def _links(is_about: Predicate, name: str | None, links: tuple[Link, ...]) -> _Variants:
-    """Return the links of a span: those of its events of a name, and its own if it is about the name without them."""
-    if not links:
-        return lambda _: ((),)
+def _variants(name: str | None, where: Where | None, spec: AtomSpec, keys: _Keys) -> _Variants:
+    if spec.use is Use.COMPARED or not spec.keys:
+        return lambda span: (keys(span, span_hit(span)),)
 
-    def variants(span: Span) -> tuple[KeyTexts, ...]:
-        has_event = bool(span.events and events_named(span, name))
-        is_itself = not has_event or is_about(msgspec.structs.replace(span, events=()))
-        sides = [True] * has_event + [False] * is_itself
-        return tuple(tuple(link_texts(link, span, is_event=each) for link in links) for each in sides)
+    def values(span: Span) -> Iterator[tuple[str, ...] | None]:
+        for event in _events(span, name):
+            if where is None or where(span, event):
+                yield from keys(span, span_hit(span)._replace(event=event))
 
-    return variants
+    union = _union if spec.use is Use.DISTINCT else _largest
+    return lambda span: ((union(values(span)),),)
 
 
 def _largest(numbers: Iterable[tuple[str, ...] | None]) -> tuple[str, ...] | None:
@@ -320,9 +330,10 @@ def _witness(subject: SubjectParts, where: Where | None, keys: tuple[str, ...], 
     named = [lookup_keys(name, subject.name) for name in (*attribute_names(subject.where), *keys)]
     finds = [[(key, attribute_lookup((key,), zone)) for key in keys] for keys in named]
 
-    def witness(span: Span) -> dict[str, Value]:
-        events = _events(span, subject.name)
-        event = next((each for each in events if where is None or where(span, each)), events[0])
+    def witness(span: Span, event: Attributes | None) -> dict[str, Value]:
+        if event is None:
+            events = _events(span, subject.name)
+            event = next((each for each in events if where is None or where(span, each)), events[0])
         shown: dict[str, Value] = {}
         for steps in finds:
             present = ((key, value) for key, find in steps if (value := find(span, event)) is not None)
@@ -334,7 +345,11 @@ def _witness(subject: SubjectParts, where: Where | None, keys: tuple[str, ...], 
     return witness
 
 
-def _named_witness(name: str | None, span: Span) -> dict[str, Value]:
+def _no_witness(_span: Span, _event: Attributes | None) -> dict[str, Value]:
+    return {}
+
+
+def _named_witness(name: str | None, span: Span, _event: Attributes | None) -> dict[str, Value]:
     """Return the witness of an atom that has only a name."""
     value = None if name is None else span.attributes.get(name)
     if name is None or value is None:

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from dsl.judge.builtin import BUILTINS, lookup_keys
 from dsl.judge.paths import reach
-from dsl.judge.span import NO_ATTRIBUTES, Attributes, Span, Value, events_named
+from dsl.judge.span import NO_ATTRIBUTES, Attributes, Span, Value, events_of
 from dsl.judge.values import (
     ORDER_OPERATORS,
     Check,
@@ -232,7 +232,7 @@ def _is_named(name: str) -> Predicate:
             return True
         if (value := span.attributes.get(name)) is not None and is_present(value) and not is_false(value):
             return True
-        return bool(span.events) and bool(events_named(span, name))
+        return bool(span.events) and bool(events_of(span, name))
 
     return has
 

@@ -21,10 +21,11 @@ NO_ATTRIBUTES: Attributes = {}
 
 # Millions of these are created, and none is ever part of a cycle; a dataclass takes several times as long to create.
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """A span event: its name and attributes. Rules do not use its time."""
+    """A span event; its time is in Unix nanoseconds, None when absent (0 on the wire)."""
 
     name: str
     attributes: Attributes = msgspec.field(default_factory=dict)
+    time_ns: int | None = None
 
 
 # Positional: one is made for each span, and by keyword that takes 2.4 instead of 1.5 µs.
@@ -64,19 +65,26 @@ class _EventIndex:
     """Caches the events of the latest span by name, because many atoms read the events of one span in turn."""
 
     def __init__(self) -> None:
-        self._latest: tuple[tuple[Event, ...], dict[str, list[Attributes]]] = ((), {})
+        self._latest: tuple[tuple[Event, ...], dict[str, list[Event]]] = ((), {})
 
-    def of(self, events: tuple[Event, ...]) -> dict[str, list[Attributes]]:
+    def of(self, events: tuple[Event, ...]) -> dict[str, list[Event]]:
         known, by_name = self._latest
         if known is not events:
             by_name = {}
             for event in events:
-                by_name.setdefault(event.name, []).append(event.attributes)
+                by_name.setdefault(event.name, []).append(event)
             self._latest = events, by_name
         return by_name
 
 
 _event_index = _EventIndex()
+
+
+def events_of(span: Span, name: str | None) -> list[Event]:
+    """Return the events of this name, in order; the caller must not change the list."""
+    if len(span.events) < FEW_EVENTS:
+        return [event for event in span.events if event.name == name]
+    return _event_index.of(span.events).get(name or "", []) if name is not None else []
 
 
 def events_named(span: Span, name: str | None) -> list[Attributes]:
@@ -85,6 +93,4 @@ def events_named(span: Span, name: str | None) -> list[Attributes]:
     >>> events_named(Span("", events=(Event("a", {"x": 1}), Event("b"))), "a")
     [{'x': 1}]
     """
-    if len(span.events) < FEW_EVENTS:
-        return [event.attributes for event in span.events if event.name == name]
-    return _event_index.of(span.events).get(name or "", []) if name is not None else []
+    return [event.attributes for event in events_of(span, name)]

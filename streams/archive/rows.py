@@ -208,16 +208,19 @@ class _Events:
     def __init__(self) -> None:
         self._ends = [0]
         self._names: list[str] = []
+        self._times_ns: list[int | None] = []
         self._attributes = _Maps()
 
     def add(self, events: Iterable[Event]) -> None:
         for event in events:
             self._names.append(event.name)
+            self._times_ns.append(event.time_ns)
             self._attributes.add(event.attributes)
         self._ends.append(len(self._names))
 
     def array(self) -> pa.Array:
-        columns = [pa.array(self._names, pa.string()), *self._attributes.arrays()]
+        times_ns = pa.array(self._times_ns, pa.uint64())
+        columns = [pa.array(self._names, pa.string()), times_ns, *self._attributes.arrays()]
         return pa.ListArray.from_arrays(
             pa.array(self._ends, pa.int32()), pa.StructArray.from_arrays(columns, fields=list(EVENT))
         )

@@ -13,6 +13,7 @@ span is one row without a span; `unreadable` says why if it cannot be decoded.
     start_ns, end_ns                  Unix ns, NULL when absent
     attributes                        MAP from key to the value's text; `attribute_types` holds a letter per key, in
                                       the order of the keys (`streams.archive.typed`)
+    events                            of each span event its name, `time_ns` and attributes
     resource, scope                   MAP from key to the value's text, for people
     origin                            the same two with their types, as one text that most spans of a service share:
                                       reading the maps of all rows costs ten times as much
@@ -23,11 +24,13 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-FORMAT = "2"
+FORMAT = "3"
 """The version of these columns."""
 
-OLDER = frozenset({"1"})
-"""Versions whose records are read, but not their columns: in 1 only the first attribute with a key counted."""
+OLDER = frozenset({"1", "2"})
+"""Versions whose records are read, but not their columns: in 1 only the first attribute with a key counted, and in 2
+events had no time.
+"""
 
 FORMAT_KEY = "betrace.format"
 TOPIC_ID_KEY = "betrace.topic_id"
@@ -40,7 +43,7 @@ MAP = pa.map_(pa.string(), pa.string())
 
 _ATTRIBUTES = [("attributes", MAP), ("attribute_types", pa.string())]
 
-EVENT = pa.struct([("name", pa.string()), *_ATTRIBUTES])
+EVENT = pa.struct([("name", pa.string()), ("time_ns", pa.uint64()), *_ATTRIBUTES])
 HEADER = pa.struct([("key", pa.string()), ("value", pa.binary())])
 
 RECORD = pa.schema(

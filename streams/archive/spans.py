@@ -116,8 +116,10 @@ def _maps(maps: pa.MapArray, types: pa.Array, requested: frozenset[str]) -> list
 
 
 def _events(column: pa.ListArray, requested: frozenset[str]) -> Iterator[tuple[Event, ...]]:
-    names, maps, types = (column.values.field(name) for name in ("name", "attributes", "attribute_types"))
+    columns = (column.values.field(name) for name in ("name", "time_ns", "attributes", "attribute_types"))
+    names, times_ns, maps, types = columns
     attributes = _maps(maps, types, requested)
-    events = [Event(name, of_event) for name, of_event in zip(names.to_pylist(), attributes, strict=True)]
+    of_events = zip(names.to_pylist(), attributes, times_ns.to_pylist(), strict=True)
+    events = [Event(*of_event) for of_event in of_events]
     offsets = column.offsets.to_pylist()
     return (tuple(events[start:end]) for start, end in pairwise(offsets))

@@ -76,11 +76,13 @@ class AtomSql:
     def carried(self) -> str:
         """The condition, for a row with the name, that an attribute of it is not false, or an event has it."""
         name = text(self.name or "")
+        return f"({self.has_attribute} OR list_contains(list_transform(events, lambda event: event.name), {name}))"
+
+    @property
+    def has_attribute(self) -> str:
+        """The condition, for a row with the name, that an attribute of it is not false."""
         value, letter = _value(self.name or ""), _letter(self.name or "")
-        return (
-            f"((lower({value}) <> 'false' AND NOT ({letter} = 'd' AND {value} = 'nan')) "
-            f"OR list_contains(list_transform(events, lambda event: event.name), {name}))"
-        )
+        return f"coalesce(lower({value}) <> 'false' AND NOT ({letter} = 'd' AND {value} = 'nan'), false)"
 
 
 def atoms(rules: RuleSet) -> list[AtomSql]:

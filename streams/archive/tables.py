@@ -2,8 +2,9 @@
 
 In: a database with the view `archive` (rows with a span), and rules. Out, each from those before it:
 
-    hits      trace_id, tick, atom, identity, start_ns         a row that satisfies an atom, by the atom's index; for
-                                                               `Use.ENDS` with its end
+    hits      trace_id, tick, atom, identity, start_ns         a row that satisfies an atom, by the atom's index, once
+                                                               for the span and once for each event that does, with
+                                                               its time; for `Use.ENDS` with its end
     windows   trace_id, first, last, is_simple                 of a trace with a hit: its first hit, its window's end
     judged    trace_id, first, last, has_more, verdicts        the verdicts on the trace, and whether they are final:
                                                                not where a pair that SQL cannot say may be about it
@@ -88,7 +89,8 @@ class Tables:
             if atom.is_every_span:
                 self._add_hits(str(atom.index), sql.TRUE, "end_ns" if atom.atom.use is Use.ENDS else "start_ns")
             elif atom.name is not None and self._is_any(atom.carries):
-                self._add_hits(str(atom.index), f"{atom.carries} AND {atom.carried}")
+                self._add_hits(str(atom.index), f"{atom.carries} AND {atom.has_attribute}")
+                self._add_event_hits(atom)
         self._test_rows([atom for atom in self.atoms if not atom.is_sure])
 
     def find_windows(self, bounds: Bounds, lost: Iterable[LostTime], half_seen_until_ms: int | None = None) -> None:
@@ -175,6 +177,15 @@ class Tables:
             f"FROM archive WHERE {condition}"
         )
 
+    def _add_event_hits(self, atom: sql.AtomSql) -> None:
+        """Add a hit for each event with the name of an atom that is only a name."""
+        time_ns = "start_ns" if atom.atom.use is not Use.COMPARED else "coalesce(event.time_ns, start_ns)"
+        self._database.execute(
+            f"INSERT INTO hits SELECT trace_id, tick, {atom.index}, coalesce(log_identity, span_id, ''::BLOB), "
+            f"{time_ns} FROM (SELECT *, unnest(events) AS event FROM archive WHERE {atom.carries}) "
+            f"WHERE event.name = {sql.text(atom.name or '')}"
+        )
+
     def _test_rows(self, atoms: list[sql.AtomSql]) -> None:
         """Test every row that may hit an atom."""
         if not atoms:
@@ -255,10 +266,11 @@ def _hits_among(rows: pa.Table, atoms: list[sql.AtomSql]) -> pa.Table:
     keys = frozenset[str]().union(*(atom.atom.attributes for atom in atoms))
     trace_ids, ticks = rows["trace_id"].to_pylist(), rows["tick"].to_pylist()
     hits = [
-        (trace_id, tick, atom.index, span.identity, span.start_ns)
+        (trace_id, tick, atom.index, span.identity, hit.time_ns)
         for trace_id, tick, span in zip(trace_ids, ticks, spans.spans(rows, keys), strict=True)
         for atom in atoms
         if atom.atom.holds(span)
+        for hit in atom.atom.hits(span)
     ]
     if not hits:
         return _NO_HITS

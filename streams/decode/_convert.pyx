@@ -8,7 +8,7 @@ message's end.
 
 import math
 
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from streams.decode._slices cimport bytes_of, is_text, text_of
@@ -132,16 +132,21 @@ cdef tuple origin_of(Names names, dict resource, Slice records_of_scope):
 cdef tuple _events(Names names, Slice holder):
     cdef list events = []
     cdef Slice name
+    cdef uint64_t time_ns
     cdef Field field, inner_field
     cdef Reader reader = reader_of(holder), inner
     while next_field(&reader, &field) == FIELD:
         if field.tag == otlp.SPAN_EVENT:
             name.size = 0
+            time_ns = 0
             inner = reader_of(field.content)
             while next_field(&inner, &inner_field) == FIELD:
                 if inner_field.tag == otlp.EVENT_NAME:
                     name = inner_field.content
-            events.append(Event(names.text(name), _attributes(names, field.content, otlp.EVENT_ATTRIBUTE)))
+                elif inner_field.tag == otlp.EVENT_TIME:
+                    time_ns = inner_field.number
+            attributes = _attributes(names, field.content, otlp.EVENT_ATTRIBUTE)
+            events.append(Event(names.text(name), attributes, time_ns or None))
     return tuple(events)
 
 

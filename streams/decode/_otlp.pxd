@@ -36,6 +36,7 @@ cdef enum SpanField:
     SPAN_ATTRIBUTE = 9 << 3 | 2
     SPAN_EVENT = 11 << 3 | 2
     SPAN_STATUS = 15 << 3 | 2
+    EVENT_TIME = 1 << 3 | 1
     EVENT_NAME = 2 << 3 | 2
     EVENT_ATTRIBUTE = 3 << 3 | 2
     STATUS_MESSAGE = 2 << 3 | 2

@@ -77,7 +77,7 @@ class Origin:
             start_ns=span.start_time_unix_nano or None,
             end_ns=span.end_time_unix_nano or None,
             attributes=self._attributes_of_interest(span.attributes),
-            events=tuple([Event(event.name, self._attributes_of_interest(event.attributes)) for event in span.events]),
+            events=tuple([self._event(event) for event in span.events]),
             resource=self.resource,
             scope=self.scope,
             scope_name=self.scope_name,
@@ -107,6 +107,9 @@ class Origin:
         )
         span.identity = log_identity(span, attributes)
         return span
+
+    def _event(self, event: otlp.Event) -> Event:
+        return Event(event.name, self._attributes_of_interest(event.attributes), event.time_unix_nano or None)
 
     def _attributes_of_interest(self, attributes: Sequence[otlp.KeyValue]) -> Attributes:
         return converted(attributes, self.value, self.interest.attributes)

@@ -41,7 +41,8 @@ FACT_BYTES = 128 << 10
 
 TEXT_BYTES = 64
 BARE_WITNESS_BYTES = 36
-_IDENTITY_BYTES = 16
+_IDENTITY_BYTES = 29
+"""The most that an identity takes: that of an event of a span without an id is the longest."""
 BARE_FACT_BYTES = BARE_WITNESS_BYTES + 24 + _IDENTITY_BYTES
 """The most that a fact without keys takes: atom, identity and start beside its witness."""
 KEY_BYTES = 16
@@ -192,7 +193,8 @@ def project(decoded: Decoded, projector: Projector, room_bytes: int) -> Projecti
 def _bare_bytes(fact: Fact) -> int:
     """Return the most that a fact takes when its witness is bare."""
     keys_bytes = len(_encode(fact.keys)) if fact.keys else 1
-    return BARE_FACT_BYTES - _IDENTITY_BYTES + len(fact.identity) + keys_bytes
+    witness_bytes = 1 if fact.witness is None else BARE_WITNESS_BYTES
+    return BARE_FACT_BYTES - BARE_WITNESS_BYTES - _IDENTITY_BYTES + witness_bytes + len(fact.identity) + keys_bytes
 
 
 def _at(fact: Fact, level: _Level) -> Fact:
@@ -201,7 +203,7 @@ def _at(fact: Fact, level: _Level) -> Fact:
         if len(_encode(fact)) <= FACT_BYTES:
             return fact
         level = _Level.SHORTENED
-    if fact.witness is NOTHING_SHOWN:
+    if fact.witness is None or fact.witness is NOTHING_SHOWN:
         return fact
     if level is _Level.SHORTENED:
         shortened_fact = msgspec.structs.replace(fact, witness=_shortened(fact.witness))

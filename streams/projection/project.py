@@ -7,7 +7,7 @@ here, with redacted values.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ import msgspec
 
 from dsl import Atom, Interest, RuleSet, Span
 from dsl.judge.atoms import ANCESTRY, Pairing, Use
+from dsl.judge.events import AtomHit, kept_hits
 from dsl.judge.keys import AtomKey, HashFunction, hash_variants, key_hash
 from dsl.judge.occurrences import smallest
 from dsl.judge.span import Attributes, Value
@@ -41,6 +42,7 @@ IDENTITY_ATTRIBUTES = (
 NOTHING_SHOWN = Witness("", None, None, {})
 
 # A lookup of an enum member costs 0.05 µs.
+_COMPARED = Use.COMPARED
 _ENDS = Use.ENDS
 
 VALUE_BYTES = 1024
@@ -88,13 +90,16 @@ class Projector:
     def each(self, spans: Iterable[Span], shown: Shown) -> Iterator[Fact]:
         """Yield what `facts_of` returns; all spans of a record share one `shown`."""
         for span in spans:
-            hits = self.rules.hits(span)
-            if not hits:
+            atoms = self.rules.hits(span)
+            if not atoms:
                 continue
             of_span = shown.of_span(span) if self.shows else None
-            for atom in hits:
+            for atom in atoms:
                 if atom.fingerprint == ANCESTRY.fingerprint:
                     yield Fact(atom.fingerprint, span.span_id, None, NOTHING_SHOWN, self._keys(atom, span))
+                    continue
+                if span.events and atom.use is _COMPARED and (hits := atom.hits(span))[-1].suffix:
+                    yield from self._of_events(atom, span, hits, shown, of_span)
                     continue
                 witness = NOTHING_SHOWN
                 if of_span is not None and atom.use is not _ENDS:
@@ -107,13 +112,31 @@ class Projector:
         shown = (self.redaction.value(SERVICE, name) for name in names)
         return {_truncate(name, SERVICE_BYTES) for name in shown if isinstance(name, str)}
 
+    def _of_events(
+        self, atom: Atom, span: Span, hits: Sequence[AtomHit], shown: Shown, of_span: _OfSpan | None
+    ) -> Iterator[Fact]:
+        """Yield a fact for each occurrence of an atom on a span with events that satisfy it."""
+        identity = span.identity or span.span_id
+        for hit, is_shown in kept_hits(hits, keeps_each=atom.pairing is Pairing.EACH):
+            witness = NOTHING_SHOWN if is_shown else None
+            if is_shown and of_span is not None:
+                witness = shown.witness(atom, span, of_span, hit)
+            keys: tuple[KeyHashes, ...] | None = None
+            if atom.pairing is Pairing.EACH:
+                keys = hash_variants([atom.hit_keys(span, hit)], self._hash_functions(atom))
+            elif atom.pairing and hit.time_ns is None:
+                keys = ()
+            yield Fact(atom.fingerprint, identity + hit.suffix, hit.time_ns, witness, keys)
+
     def _keys(self, atom: Atom, span: Span) -> tuple[KeyHashes, ...] | None:
         """Return the hashes of what is compared: the values as they are on the span, before redaction."""
         if atom.pairing is not Pairing.EACH:
             return () if span.start_ns is None else None
         # Sessions keeps only this many; a span with 100,000 events would make a fact that fits in no message.
-        hashes = [*(self._hash_function(atom, key) for key in atom.keys), *[key_hash] * len(atom.links)]
-        return smallest(hash_variants(atom.variants(span), hashes))
+        return smallest(hash_variants(atom.variants(span), self._hash_functions(atom)))
+
+    def _hash_functions(self, atom: Atom) -> list[HashFunction | None]:
+        return [*(self._hash_function(atom, key) for key in atom.keys), *[key_hash] * len(atom.links)]
 
     def _hash_function(self, atom: Atom, key: AtomKey) -> HashFunction | None:
         if atom.use is Use.NUMBERS:
@@ -149,13 +172,14 @@ class Shown:
             attributes = {**of_resource, **self._redacted({name: span.attributes[name] for name in own})}
         return _OfSpan(_truncate(span.name), service, _duration_ns(span), attributes)
 
-    def witness(self, atom: Atom, span: Span, of_span: _OfSpan) -> Witness:
-        """Return the witness of a span that satisfied the atom."""
+    def witness(self, atom: Atom, span: Span, of_span: _OfSpan, hit: AtomHit | None = None) -> Witness:
+        """Return the witness of a span that satisfied the atom, or of one of its hits; an event has no duration."""
         attributes = of_span.attributes
-        if named := atom.witness(span):
+        if named := atom.witness(span, None if hit is None else hit.event):
             attributes = {**attributes, **self._redacted(named)}
         in_order = {name: attributes[name] for name in sorted(attributes)}
-        return Witness(of_span.name, of_span.service, of_span.duration_ns, in_order)
+        duration_ns = None if hit is not None and hit.suffix else of_span.duration_ns
+        return Witness(of_span.name, of_span.service, duration_ns, in_order)
 
     def _of_resource(self, resource: Attributes) -> tuple[Attributes, str | None, dict[str, Scalar]]:
         known = self._resources.get(id(resource))

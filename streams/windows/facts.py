@@ -15,6 +15,7 @@ import msgspec
 
 from dsl.judge.ancestry import MAX_SPANS
 from dsl.judge.atoms import ANCESTRY
+from dsl.judge.events import span_identity
 from dsl.judge.occurrences import Occurrences
 from topics.records.facts import Fact, KeyHashes, Witness
 
@@ -23,7 +24,7 @@ NO_START_NS = 1 << 64
 
 
 class WitnessedSpan(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One witness: a span or log record, its start (Unix ns, None if unknown) and what a signal shows of it."""
+    """One witness: a span, one of its events or a log record, its time (Unix ns, None if unknown) and what is shown."""
 
     identity: bytes
     start_ns: int | None
@@ -62,16 +63,13 @@ class AtomFacts(msgspec.Struct, array_like=True, gc=False, kw_only=True):
         self._widen(fact.start_ns, fact.start_ns)
         if self.first_tick is None or tick < self.first_tick:
             self.first_tick = tick
-        span = WitnessedSpan(fact.identity, fact.start_ns, fact.witness)
-        if self.witnesses:
-            self._add_witness(span)
-        else:
-            self.witnesses.append(span)
+        if fact.witness is not None:
+            self._add_witness(WitnessedSpan(fact.identity, fact.start_ns, fact.witness))
         if counted and fact.keys and fact.keys[0]:
             self._count_values(fact.keys, counted)
             return
         if counted:
-            self._add_identity(blake2b(fact.identity, digest_size=8).digest(), counted)
+            self._add_identity(blake2b(span_identity(fact.identity), digest_size=8).digest(), counted)
         if fact.keys is not None:
             self.occurrences = self.occurrences or Occurrences()
             limit = MAX_SPANS if fact.atom == ANCESTRY.fingerprint else None

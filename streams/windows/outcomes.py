@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import msgspec
 
 from dsl import Judgement, Mode, Rule, RuleSet, Verdict, judge
+from dsl.judge.events import span_identity
 from streams.windows.chain import Chain, LastVerdict
 from streams.windows.close import Close
 from streams.windows.pairs import pair_texts
@@ -177,11 +178,12 @@ def witnesses(chain: Chain, judgement: Judgement) -> Iterator[SignalWitness]:
     for subject, atom in judgement.subjects:
         remembered = chain.facts.get(atom)
         for remembered_span in remembered.witnesses if remembered else ():
-            size, is_log = len(remembered_span.identity), len(remembered_span.identity) >= LOG_IDENTITY_BYTES
+            identity = span_identity(remembered_span.identity)
+            size, is_log = len(identity), len(identity) >= LOG_IDENTITY_BYTES
             yield SignalWitness(
                 subject=subject,
                 # The hash that identifies a span without an id is not a span id: no tool could look it up.
-                span_id=remembered_span.identity if is_log or size <= SPAN_ID_BYTES else b"",
+                span_id=identity if is_log or size <= SPAN_ID_BYTES else b"",
                 name=remembered_span.witness.name,
                 service=remembered_span.witness.service,
                 start_ns=remembered_span.start_ns,
@@ -192,6 +194,6 @@ def witnesses(chain: Chain, judgement: Judgement) -> Iterator[SignalWitness]:
 
 
 def _is_late(chain: Chain, rule: Rule, earliest_ms: int) -> bool:
-    """Return whether a span of the rule started before `earliest_ms`, that is gap + lateness before its record."""
+    """Return whether a hit of the rule is before `earliest_ms`, that is gap + lateness before its record."""
     starts_ns = [chain.facts[atom].first_ns for atom in rule.atoms if atom in chain.facts]
     return any(start_ns is not None and start_ns // 1_000_000 < earliest_ms for start_ns in starts_ns)

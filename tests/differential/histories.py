@@ -85,15 +85,19 @@ def _spans_request(sent: list[tuple[bytes, Span]]) -> Message:
                         spans=[
                             trace_pb2.Span(
                                 trace_id=trace_id,
-                                span_id=span.identity * 8,
-                                parent_span_id=span.parent_id * 8,
+                                span_id=span.identity,
+                                parent_span_id=span.parent_id,
                                 kind=_KINDS[span.kind],
                                 name=span.name,
                                 start_time_unix_nano=span.start_ns or 0,
                                 end_time_unix_nano=span.end_ns or 0,
                                 attributes=_pairs(span.attributes),
                                 events=[
-                                    trace_pb2.Span.Event(name=each.name, attributes=_pairs(each.attributes))
+                                    trace_pb2.Span.Event(
+                                        name=each.name,
+                                        attributes=_pairs(each.attributes),
+                                        time_unix_nano=each.time_ns or 0,
+                                    )
                                     for each in span.events
                                 ],
                             )
@@ -117,7 +121,7 @@ def _logs_request(sent: list[tuple[bytes, Span]]) -> Message:
                         log_records=[
                             LogRecord(
                                 trace_id=trace_id,
-                                span_id=span.parent_id * 8,
+                                span_id=span.parent_id,
                                 event_name="" if span.events else span.name,
                                 observed_time_unix_nano=span.start_ns or 0,
                                 severity_number=SeverityNumber.SEVERITY_NUMBER_INFO,

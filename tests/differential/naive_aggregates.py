@@ -11,7 +11,7 @@ from typing import TypeAlias
 from dsl import Span, Value
 from dsl.judge.values import is_present
 from dsl.syntax.nodes import Aggregate
-from tests.differential.naive_pairs import occurrences
+from tests.differential.naive_pairs import contents, occurrences
 from tests.differential.naive_spans import attribute, number_of
 
 Numbers: TypeAlias = list[Fraction]
@@ -25,9 +25,11 @@ def numbers(side: Aggregate, spans: Sequence[Span], around: Iterable[Fraction], 
     """What the aggregate can be, of spans among which are those that satisfy its subject."""
     if side.function in {"sum", "min", "max", "avg"}:
         return _of_measure(side, spans, around, is_whole=is_whole)
-    found = {(at.identity, value) for at in occurrences(spans, side.subject) for value in at.values(side.name.text)}
     if side.function == "distinct":
+        found = {(at.identity, value) for at in contents(spans, side.subject) for value in at.values(side.name.text)}
         return at_least(len({value for _, value in found}), is_whole=is_whole)
+    occurred = occurrences(spans, side.subject)
+    found = {(at.span.identity, value) for at in occurred for value in at.values(side.name.text)}
     return at_least(max(Counter(value for _, value in found).values(), default=0), is_whole=is_whole)
 
 
@@ -52,7 +54,7 @@ def _above(number: Fraction, around: Iterable[Fraction], *, is_whole: bool) -> N
 
 def _of_measure(side: Aggregate, spans: Sequence[Span], around: Iterable[Fraction], *, is_whole: bool) -> Numbers:
     of_span: dict[bytes, list[Value]] = {}
-    for at in occurrences(spans, side.subject):
+    for at in contents(spans, side.subject):
         value = attribute(side.name.text, side.subject, at.span, at.event)
         if is_present(value):
             of_span.setdefault(at.identity, []).append(value)

@@ -9,16 +9,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from msgspec.structs import replace
-
 from dsl import Span, Value
 from dsl.syntax.nodes import JoinKey, Pair, Partner, Relations, RelationWord, Subject
-from tests.differential.naive_spans import attribute, has_event, is_about, satisfying
+from tests.differential.naive_spans import attribute, has_event, is_by_itself, is_event_of, satisfying
 
 
 @dataclass(frozen=True)
 class Occurrence:
-    """One content of a span that satisfies a subject, with one of the events that do."""
+    """One content of a span that satisfies a subject, or of one of its events."""
 
     identity: bytes
     start_ns: int | None
@@ -56,20 +54,31 @@ def canonical(value: Value) -> str | None:
 
 
 def occurrences(spans: Iterable[Span], subject: Subject) -> list[Occurrence]:
-    """The occurrences of a subject in spans that satisfy it."""
+    """The occurrences of a subject in spans that satisfy it: events, and spans."""
+    return [found for span in spans if satisfying(span, subject) for found in _occurrences(span, subject)]
+
+
+def _occurrences(span: Span, subject: Subject) -> Iterator[Occurrence]:
+    """The events of a span that satisfy the subject, and the span if it does so without them."""
+    if not has_event(span, subject) or is_by_itself(span, subject):
+        yield Occurrence(span.identity, span.start_ns, subject, span, {}, is_event=False)
+    seen: list[tuple[str, int | None]] = []
+    for event in span.events:
+        place = (event.name, event.time_ns)
+        time_ns = span.start_ns if event.time_ns is None else event.time_ns
+        if is_event_of(event, span, subject):
+            identity = span.identity + f" {event.time_ns} {seen.count(place)}".encode()
+            yield Occurrence(identity, time_ns, subject, span, dict(event.attributes), is_event=True)
+        seen.append(place)
+
+
+def contents(spans: Iterable[Span], subject: Subject) -> list[Occurrence]:
+    """The spans that satisfy a subject, once for each event by which they do."""
     return [
-        Occurrence(span.identity, span.start_ns, subject, span, dict(event), is_event)
+        Occurrence(span.identity, span.start_ns, subject, span, dict(event), is_event=False)
         for span in spans
         for event in satisfying(span, subject)
-        for is_event in _sides(span, subject)
     ]
-
-
-def _sides(span: Span, subject: Subject) -> list[bool]:
-    """Whether a span satisfies the subject by an event, by itself, or both."""
-    if not has_event(span, subject):
-        return [False]
-    return [True, False] if is_about(replace(span, events=()), subject) else [True]
 
 
 @dataclass(frozen=True)

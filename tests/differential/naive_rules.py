@@ -57,7 +57,8 @@ class Trace:
                 truths, decisive = {self.truth(item, odd=odd) for item in items}, isinstance(expr, AnyOf)
                 return decisive if decisive in truths else None if None in truths else not decisive
             case Order(left, op, right):
-                starts = [[span.start_ns for span in self.of(side, odd) if span.start_ns] for side in (left, right)]
+                sides = [naive_pairs.occurrences(self.of(side, odd), side) for side in (left, right)]
+                starts = [[at.start_ns for at in of_side if at.start_ns] for of_side in sides]
                 first, second = ((min if op == "before" else max)(side, default=0) for side in starts)
                 return (all(starts) and SIGNS["<" if op == "before" else ">"](first, second)) if self.is_whole else None
             case Pair():

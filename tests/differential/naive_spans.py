@@ -8,7 +8,9 @@ import re
 from dataclasses import replace
 from zoneinfo import ZoneInfo
 
-from dsl import Span, Value
+import msgspec
+
+from dsl import Event, Span, Value
 from dsl.judge.builtin import BUILTINS
 from dsl.judge.span import Attributes
 from dsl.judge.values import ORDER_OPERATORS
@@ -62,9 +64,21 @@ def satisfying(span: Span, subject: Subject) -> list[Attributes]:
 
 
 def has_event(span: Span, subject: Subject) -> bool:
-    """Whether a span has an event of the name of the subject."""
+    """Whether a span has an event of the name of the subject, which `span` is not: that is any span."""
     name, _ = _parts(subject)
-    return any(event.name == name for event in span.events)
+    return name != "span" and any(event.name == name for event in span.events)
+
+
+def is_event_of(event: Event, span: Span, subject: Subject) -> bool:
+    """Whether an event of a span satisfies the subject."""
+    name, where = _parts(subject)
+    return event.name == name != "span" and (where is None or holds(where, name, span, event.attributes))
+
+
+def is_by_itself(span: Span, subject: Subject) -> bool:
+    """Whether a span satisfies the subject without its events."""
+    alone = msgspec.structs.replace(span, events=())
+    return bool(satisfying(alone, subject))
 
 
 def is_about(span: Span, subject: Subject) -> bool:

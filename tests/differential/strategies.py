@@ -129,10 +129,12 @@ spans = st.builds(
     start_ns=st.sampled_from([None, 1, 2, 12 * 3600 * 10**9]),
     end_ns=st.sampled_from([None, 2, 4]),
     attributes=_attributes,
-    events=st.lists(st.builds(Event, st.sampled_from(["a", "b"]), _few_attributes), max_size=2).map(tuple),
+    events=st.lists(
+        st.builds(Event, st.sampled_from(["a", "b"]), _few_attributes, st.sampled_from([None, 1, 2, 3])), max_size=3
+    ).map(tuple),
     resource=_few_attributes,
     scope=_few_attributes,
-    parent_id=st.sampled_from([b"", b"1", b"2", b"4"]),
+    parent_id=st.sampled_from([b"", b"1" * 8, b"2" * 8, b"4" * 8]),
     kind=st.sampled_from([None, "server"]),
-    identity=st.sampled_from([b"1", b"2", b"3"]),
+    identity=st.sampled_from([b"1" * 8, b"2" * 8, b"3" * 8]),
 ).map(_identified)

@@ -61,8 +61,10 @@ _spans = st.builds(
     start_ns=st.sampled_from([None, 1, 2, 3, 4]),
     end_ns=st.sampled_from([None, 1, 3, 5, 9]),
     attributes=_attributes,
-    events=st.lists(st.builds(Event, st.sampled_from(["a", "b"]), _attributes), max_size=2).map(tuple),
-    identity=st.integers(1, 5).map(lambda number: bytes([number])),
+    events=st.lists(
+        st.builds(Event, st.sampled_from(["a", "b"]), _attributes, st.sampled_from([None, 1, 9])), max_size=2
+    ).map(tuple),
+    identity=st.integers(1, 5).map(lambda number: bytes([number]) * 8),
 )
 _REDACTED = Redaction({"x": Treatment.HASH}, b"0123456789abcdef")
 

@@ -10,7 +10,7 @@ from confluent_kafka import TopicPartition
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from dsl import RuleSet, Span, load
+from dsl import Event, RuleSet, Span, load
 from streams.decode.decoder import TraceSpans
 from streams.ingest import flush
 from streams.ingest.source import Projected, SourcePartition, StartPosition, read_metadata
@@ -51,6 +51,8 @@ PALETTE = (
     Span("auth.check"),
     Span("database.access", attributes={"user.role": "contractor"}),
     Span("GET /health"),
+    Span("agent", events=(Event("pii.access"), Event("audit.log"), Event("audit.log"))),
+    Span("auth.check", events=(Event("data.access"), Event("auth.check"))),
 )
 LATE_START_NS = 10 * 3600 * 10**9
 
@@ -168,6 +170,8 @@ def spans(draw: st.DrawFn) -> tuple[bytes, Span]:
     seed = PALETTE[kind]
     start_ns = draw(st.none() | st.sampled_from((1, 2, 3, LATE_START_NS)))
     span = Span(seed.name, bytes([0, 0, 0, 0, 0, 0, kind + 1, number]), start_ns=start_ns, attributes=seed.attributes)
+    times_ns = st.none() | st.sampled_from((1, 2, 3))
+    span.events = tuple(Event(event.name, time_ns=draw(times_ns)) for event in seed.events)
     return draw(st.sampled_from((*TRACES, TRACES[0], TRACES[0]))), span
 
 

@@ -74,12 +74,14 @@ _spans = st.builds(
     name=st.sampled_from(["a", "b", "d"]),
     start_ns=st.sampled_from([None, 1, 2, 3, 4, 5, 6]),
     attributes=_attributes,
-    events=st.lists(st.builds(Event, st.sampled_from(["a", "b"]), _attributes), max_size=1).map(tuple),
-    span_id=st.integers(1, 7).map(lambda number: bytes([number])),
-    parent_id=st.integers(0, 8).map(lambda number: bytes([number][: number > 0])),
+    events=st.lists(
+        st.builds(Event, st.sampled_from(["a", "b"]), _attributes, st.sampled_from([None, 2, 3, 5])), max_size=2
+    ).map(tuple),
+    span_id=st.integers(1, 7).map(lambda number: bytes([number]) * 8),
+    parent_id=st.integers(0, 8).map(lambda number: bytes([number]) * 8 * (number > 0)),
     is_log=st.sampled_from([False, False, False, True]),
     kind=st.sampled_from([None, None, "server", "consumer", "client"]),
-    identity=st.integers(1, 7).map(lambda number: bytes([number])),
+    identity=st.integers(1, 7).map(lambda number: bytes([number]) * 8),
 ).map(_identified)
 _REDACTED = Redaction({"x": Treatment.HASH, "b.y": Treatment.MASK}, b"0123456789abcdef")
 

@@ -32,7 +32,7 @@ def test_several_atoms_of_one_name(condition: str) -> None:
     """A span hits all atoms of its name: with the attribute that a pair or aggregate compares, and without."""
     rules, _ = compile_texts({"t.rules": f"// id: r\n{condition}"})
     with tempfile.TemporaryDirectory() as directory:
-        span = Span("a", start_ns=1, end_ns=5, attributes={"x": 1}, identity=b"1")
+        span = Span("a", start_ns=1, end_ns=5, attributes={"x": 1}, identity=b"1" * 8)
         write(directory, [histories.spans_step(span)], 1, START_MS)
         plan = archive_feed.plan(directory, SETTINGS, Period(0, NOW_MS), NOW_MS)
 

@@ -11,6 +11,7 @@ from hashlib import blake2b
 
 import msgspec
 
+from dsl.judge.events import span_identity
 from streams.windows.chain import Bounds
 from streams.windows.close import CloseReason
 from streams.windows.facts import WITNESS_COUNT, AtomFacts, WitnessedSpan
@@ -105,9 +106,10 @@ def _atom_facts(facts: list[tuple[int, Fact]], atom: bytes, counted: dict[bytes,
     starts = [fact.start_ns for fact in hits if fact.start_ns is not None]
     shown: dict[tuple[int, bytes], WitnessedSpan] = {}
     for fact in sorted(hits, key=msgspec.msgpack.encode):
-        seen = WitnessedSpan(fact.identity, fact.start_ns, fact.witness)
-        shown.setdefault(seen.order, seen)
-    hashes = {blake2b(fact.identity, digest_size=8).digest() for fact in hits}
+        if fact.witness is not None:
+            seen = WitnessedSpan(fact.identity, fact.start_ns, fact.witness)
+            shown.setdefault(seen.order, seen)
+    hashes = {blake2b(span_identity(fact.identity), digest_size=8).digest() for fact in hits}
     return AtomFacts(
         first_ns=min(starts, default=None),
         last_ns=max(starts, default=None),

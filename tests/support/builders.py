@@ -148,3 +148,9 @@ class Story:
     def end(self) -> Iterator[Closed]:
         """The input ends; what closes by that."""
         return map(closed, self.sessions.end())
+
+
+def shown_of(fact: Fact) -> Witness:
+    """The witness of a fact that has one."""
+    assert fact.witness is not None
+    return fact.witness

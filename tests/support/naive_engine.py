@@ -59,14 +59,16 @@ def _closes(arrived: Arrived, atoms: list[Atom], bounds: Bounds) -> Iterator[tup
 
 def _facts(atom: Atom, spans: list[Span]) -> AtomFacts:
     hits = [span for span in spans if atom.holds(span)]
-    starts = [span.start_ns for span in hits if span.start_ns is not None]
+    found = [(span, hit) for span in hits for hit in atom.hits(span)]
+    times = [hit.time_ns for _, hit in found if hit.time_ns is not None]
     occurrences = Occurrences()
-    for span in hits:
-        occurrences.add(span.span_id, span.start_ns, hash_variants(atom.variants(span), atom.unredacted_hashes))
+    for span, hit in found:
+        keys = hash_variants([atom.hit_keys(span, hit)], atom.unredacted_hashes)
+        occurrences.add(span.span_id + hit.suffix, hit.time_ns, keys)
     identities = sorted({span.span_id for span in hits})
     return AtomFacts(
-        first_ns=min(starts, default=None),
-        last_ns=max(starts, default=None),
+        first_ns=min(times, default=None),
+        last_ns=max(times, default=None),
         witnesses=[],
         identities=identities,
         occurrences=occurrences,

@@ -60,7 +60,7 @@ spans = st.builds(
     start_time_unix_nano=times,
     end_time_unix_nano=times,
     attributes=attributes,
-    events=st.lists(st.builds(Span.Event, name=keys, attributes=attributes), max_size=2),
+    events=st.lists(st.builds(Span.Event, name=keys, time_unix_nano=times, attributes=attributes), max_size=2),
     links=st.lists(st.builds(Span.Link, trace_id=trace_ids), max_size=1),
     status=st.builds(Status, message=st.text(max_size=3), code=st.sampled_from((0, 1, 2, 7))),
 )

@@ -90,6 +90,12 @@ class Event(msgspec.Struct):
 
     name: str = ""
     attributes: Sequence[KeyValue] = ()
+    raw_time: msgspec.Raw = msgspec.field(default=_ZERO, name="timeUnixNano")
+
+    @property
+    def time_unix_nano(self) -> int:
+        """The time of the event."""
+        return _time_ns(self.raw_time)
 
 
 class Status(msgspec.Struct, frozen=True):

@@ -18,7 +18,7 @@ import msgspec
 
 from topics.values import Scalar
 
-VERSION = 5
+VERSION = 6
 OLDEST = 2
 """The oldest format that is still read: operators upgrade sessions before ingest, and facts are retained."""
 
@@ -48,18 +48,20 @@ KeyHashes: TypeAlias = tuple[tuple[bytes, ...] | None, ...]
 
 # Positional: one is made for each span that hits, and by keyword that takes 0.6 instead of 0.1 µs.
 class Fact(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The fact that a span satisfied an atom.
+    """The fact that a span, one of its events or a log record satisfied an atom.
 
     `atom` is the atom's fingerprint, `identity` the span id (8 bytes) or a log record's identity hash, and `start_ns`
     the span's start in Unix nanoseconds (for `trace.duration` also its end, as a fact of another atom), None when the
-    span has none. `keys` is None unless a pair or an aggregate uses the atom: then it has the key values of each event
-    that satisfied the atom, or of the span; it is empty when only the start matters.
+    span has none. From format 6 on, an event that satisfied the atom has a fact of its own, with its time; its identity
+    is that of its span and 17 bytes more. `witness` is None for events that no signal shows. `keys` is None unless a
+    pair or an aggregate uses the atom: then it has the key values of the span or, before format 6, of each event that
+    satisfied the atom; it is empty when only the start matters.
     """
 
     atom: bytes
     identity: bytes
     start_ns: int | None
-    witness: Witness
+    witness: Witness | None
     keys: tuple[KeyHashes, ...] | None = None
 
 

@@ -55,10 +55,11 @@ class RuleText(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SignalWitness(msgspec.Struct, frozen=True, kw_only=True):
-    """One witness: a span or log record that satisfied a subject of the rule.
+    """One witness: a span, span event or log record that satisfied a subject of the rule.
 
     `subject` is the subject as the rule writes it. `span_id` is a span's id, or a log record's identity hash if
-    `is_log`. `attributes` holds only those that the rules name and the identity attributes.
+    `is_log`. An event has the id and name of its span, its own time as `start_ns`, and no duration. `attributes` holds
+    only those that the rules name and the identity attributes.
     """
 
     subject: str

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dsl import RulesError, RuleSet, compile_texts, load
+from dsl.judge.atoms import SEMANTICS
 from dsl.problems import Severity
 from dsl.syntax.tokens import MAX_BYTES
 from tests.support.growth import LINEAR, growth
@@ -87,6 +88,17 @@ def test_rule_fingerprint_covers_what_is_judged_and_no_more(metadata: dict[str, 
     assert one.rules[0].fingerprint == other.rules[0].fingerprint
     assert set(one.atoms) == set(other.atoms)
     assert one.fingerprint != other.fingerprint
+
+
+def test_rule_fingerprint_covers_the_meaning_of_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If an upgrade changes what texts mean, each rule and set has another fingerprint: the upgrade is a push."""
+    before = _compiled()
+    monkeypatch.setattr("dsl.compile.compile.SEMANTICS", SEMANTICS + 1)
+
+    after = _compiled()
+
+    assert before.rules[0].fingerprint != after.rules[0].fingerprint
+    assert before.fingerprint != after.fingerprint
 
 
 @pytest.mark.parametrize(

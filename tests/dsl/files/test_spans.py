@@ -26,7 +26,7 @@ def test_every_key_is_read() -> None:
             "attributes": {"a": 1},
             "resource": {"host": "h"},
             "scope": {"s": True},
-            "events": [{"name": "e", "attributes": {"k": []}}, {"name": "f"}],
+            "events": [{"name": "e", "attributes": {"k": []}, "time": "2026-01-05T12:00:00.5Z"}, {"name": "f"}],
         }
     )
 
@@ -37,7 +37,7 @@ def test_every_key_is_read() -> None:
         start_ns=1_767_614_400_500_000_000,
         end_ns=1_767_614_401_000_000_000,
         attributes={"a": 1},
-        events=(Event("e", {"k": []}), Event("f")),
+        events=(Event("e", {"k": []}, 1_767_614_400_500_000_000), Event("f")),
         resource={"host": "h", "service.name": "shop"},
         scope={"s": True},
         scope_name="lib",
@@ -83,8 +83,15 @@ def test_time_is_iso_8601_or_nanoseconds(start: Value, expected: int | None) -> 
         ({"name": "x", "kind": "SERVER"}, "`kind` is not one of internal, server, client, producer, consumer"),
         ({"name": "x", "status": "bad"}, "`status` is not one of unset, ok, error"),
         ({"name": "x", "attributes": []}, "`attributes` is not a mapping"),
-        ({"name": "x", "events": {}}, "`events` is not a list of {name, attributes}"),
-        ({"name": "x", "events": [{"nam": "e"}]}, "`events` is not a list of {name, attributes}"),
+        ({"name": "x", "events": {}}, "`events` is not a list of {name, attributes, time}"),
+        (
+            {"name": "x", "events": [{"name": "e", "time": 1.5}]},
+            (
+                "`events` is not a list of {name, attributes, time}, in which `time` is a time: ISO 8601 text or Unix "
+                "nanoseconds"
+            ),
+        ),
+        ({"name": "x", "events": [{"nam": "e"}]}, "`events` is not a list of {name, attributes, time}"),
         ({"name": "x", "log": "body"}, "`log` is not a mapping"),
     ],
 )

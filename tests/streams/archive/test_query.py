@@ -196,22 +196,23 @@ def test_files_of_another_format_are_refused(
 ) -> None:
     """Columns of an unknown version are refused."""
     with monkeypatch.context() as patched:
-        patched.setattr(schema, "FORMAT", "3")
+        patched.setattr(schema, "FORMAT", "4")
         write(url, (0, 0, request("pii.access")))
 
-    with pytest.raises(StateError, match="files of format 3, this version reads format 2"):
+    with pytest.raises(StateError, match="files of format 4, this version reads format 3"):
         judge_archive(url, archive_request)
 
 
+@pytest.mark.parametrize("older", ["1", "2"])
 def test_files_of_an_older_format_are_for_the_engine(
-    url: str, archive_request: ArchiveRequest, monkeypatch: pytest.MonkeyPatch
+    older: str, url: str, archive_request: ArchiveRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Columns of an older version describe some spans differently: the engine reads the records themselves."""
     with monkeypatch.context() as patched:
-        patched.setattr(schema, "FORMAT", "1")
+        patched.setattr(schema, "FORMAT", older)
         write(url, (0, 0, request("pii.access")))
 
-    with pytest.raises(RefusedError, match="files of format 1"):
+    with pytest.raises(RefusedError, match=f"files of format {older}"):
         judge_archive(url, archive_request)
 
 

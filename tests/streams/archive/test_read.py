@@ -40,10 +40,10 @@ def test_file_of_this_machine(tmp_path: Path) -> None:
 def test_newer_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of an unknown version are refused."""
     with monkeypatch.context() as patched:
-        patched.setattr(schema, "FORMAT", "3")
+        patched.setattr(schema, "FORMAT", "4")
         write(str(tmp_path))
 
-    with pytest.raises(StateError, match=r"format 3, this version reads format 2\. Action: use the version of betrace"):
+    with pytest.raises(StateError, match=r"format 4, this version reads format 3\. Action: use the version of betrace"):
         list(records(str(tmp_path)))
 
 

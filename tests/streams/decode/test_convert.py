@@ -46,7 +46,10 @@ def test_span() -> None:
         start_time_unix_nano=7,
         end_time_unix_nano=5,
         attributes=[text("a", "1"), text("b", "2")],
-        events=[trace_pb2.Span.Event(name="tick", attributes=[text("a", "3"), text("b", "4")])],
+        events=[
+            trace_pb2.Span.Event(name="tick", time_unix_nano=6, attributes=[text("a", "3"), text("b", "4")]),
+            trace_pb2.Span.Event(name="tock"),
+        ],
         status=Status(code=Status.STATUS_CODE_ERROR, message="refused"),
     )
 
@@ -59,7 +62,7 @@ def test_span() -> None:
         start_ns=7,
         end_ns=5,
         attributes={"a": "1"},
-        events=(Event("tick", {"a": "3"}),),
+        events=(Event("tick", {"a": "3"}, 6), Event("tock")),
         resource={"service.name": "shop"},
         kind="server",
         status="error",

@@ -65,7 +65,7 @@ def test_everything_given() -> None:
         "end": NOON_NS + SECOND_NS,
         "attributes": {"a": "text", "b": True, "c": 7, "d": 1.5, "e": [1, "x", None], "f": {"k": {"l": []}}, "g": 1},
         "resource": {"zone": "eu"},
-        "events": ["tick", {"name": "tock", "attributes": {"a": 1}}],
+        "events": ["tick", {"name": "tock", "attributes": {"a": 1}, "time": 7}],
     }
 
     actual = decoded(line)
@@ -78,7 +78,7 @@ def test_everything_given() -> None:
             start_ns=NOON_NS + 123_456_789,
             end_ns=NOON_NS + SECOND_NS,
             attributes={"a": "text", "b": True, "c": 7, "d": 1.5, "e": [1, "x", None], "f": {"k": {"l": []}}},
-            events=(Event("tick"), Event("tock", {"a": 1})),
+            events=(Event("tick"), Event("tock", {"a": 1}, 7)),
             resource={"service.name": "shop", "zone": "eu"},
             kind="server",
             status="error",

@@ -12,7 +12,7 @@ from streams.projection.audit_records import extract
 from streams.projection.budget import FACT_BYTES, MIN_BYTES, Budget, Projection, RecordFacts, project
 from streams.projection.project import Projector
 from tests.support import poison
-from tests.support.builders import trace_id
+from tests.support.builders import shown_of, trace_id
 from tests.support.decoding import decode
 from topics.errors import Refusal, RefusalReason
 from topics.otlp.requests import RecordKind
@@ -87,11 +87,11 @@ def test_long_values_give_way_first(rules: RuleSet) -> None:
 
     whole = Projector(rules).facts_of(spans)
     assert [(each.atom, each.identity) for each in whole] == [(each.atom, each.identity) for each in facts]
-    shown = facts[0].witness.attributes
+    shown = shown_of(facts[0]).attributes
     assert "admin" == shown["user.role"]
     assert str(shown["user.id"]).startswith("uuuu")
     assert "[cut sha256:" in str(shown["user.id"])
-    assert len({str(each.witness.attributes) for each in facts}) == 1
+    assert len({str(shown_of(each).attributes) for each in facts}) == 1
 
 
 def test_all_that_is_shown_gives_way(rules: RuleSet) -> None:
@@ -101,7 +101,7 @@ def test_all_that_is_shown_gives_way(rules: RuleSet) -> None:
     facts = RecordFacts(Projector(rules), MIN_BYTES // 2).of_trace(spans)
 
     assert 400 == len(facts)
-    assert {(TRUNCATED_KEY,)} == {tuple(each.witness.attributes) for each in facts}
+    assert {(TRUNCATED_KEY,)} == {tuple(shown_of(each).attributes) for each in facts}
 
 
 def test_facts_that_are_too_many(rules: RuleSet) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,13 +12,15 @@ from msgspec.structs import replace
 
 from dsl import RuleSet, Span, compile_texts
 from dsl.judge.atoms import ANCESTRY
+from dsl.judge.events import span_identity
 from dsl.judge.keys import key_hash
+from dsl.judge.occurrences import MAX_OCCURRENCES
 from dsl.judge.span import Event, Value
 from streams.decode.decoder import Decoded, TraceSpans
 from streams.projection.budget import Budget, project
 from streams.projection.project import NOTHING_SHOWN, TRUNCATION_MARK, VALUE_BYTES, Projector, scalar
 from streams.projection.redact import Redaction, treatments
-from tests.support.builders import TRACE, trace_id
+from tests.support.builders import TRACE, shown_of, trace_id
 from tests.support.growth import LINEAR, growth
 from topics.records.facts import VERSION, Entry, Fact, Facts, Section, Witness, decode, encode
 
@@ -49,7 +52,7 @@ def rules() -> RuleSet:
 def witness(rules: RuleSet, span: Span) -> Witness:
     """Return the witness of the span's only hit."""
     [fact] = Projector(rules).facts(TraceSpans(1, root_seen=False, spans=[span]))
-    return fact.witness
+    return shown_of(fact)
 
 
 def test_every_hit_is_a_fact(rules: RuleSet) -> None:
@@ -107,7 +110,7 @@ def test_identity_is_a_setting(rules: RuleSet) -> None:
 
     [fact] = projector.facts(TraceSpans(1, root_seen=False, spans=[EXPORT]))
 
-    assert {"rows": 11, "host.name": "h"} == fact.witness.attributes
+    assert {"rows": 11, "host.name": "h"} == shown_of(fact).attributes
     assert "host.name" in projector.interest.attributes
 
 
@@ -117,8 +120,8 @@ def test_nothing_travels_unredacted(rules: RuleSet) -> None:
 
     [fact] = Projector(rules, redaction=redaction).facts(TraceSpans(1, root_seen=False, spans=[EXPORT]))
 
-    assert {"user.id": redaction.value("user.id", "u1"), "service.name": "[masked]"} == fact.witness.attributes
-    assert fact.witness.service == "[masked]"
+    assert {"user.id": redaction.value("user.id", "u1"), "service.name": "[masked]"} == shown_of(fact).attributes
+    assert shown_of(fact).service == "[masked]"
 
 
 def test_a_long_value_is_hashed_whole(rules: RuleSet) -> None:
@@ -129,7 +132,7 @@ def test_a_long_value_is_hashed_whole(rules: RuleSet) -> None:
 
     first, second = projector.facts(TraceSpans(2, root_seen=False, spans=spans))
 
-    assert first.witness.attributes["user.id"] != second.witness.attributes["user.id"]
+    assert shown_of(first).attributes["user.id"] != shown_of(second).attributes["user.id"]
 
 
 def test_witness_of_a_span(rules: RuleSet) -> None:
@@ -361,7 +364,7 @@ def test_ends_of_spans_travel_for_the_duration_of_the_trace() -> None:
 
     facts = Projector(rules).facts_of([span])
 
-    assert [(3, "a"), (8, "")] == sorted((fact.start_ns, fact.witness.name) for fact in facts)
+    assert [(3, "a"), (8, "")] == sorted((fact.start_ns, shown_of(fact).name) for fact in facts)
 
 
 @pytest.mark.parametrize(("key", "expected"), [(None, ["user.id"]), (b"0123456789abcdef", [])])
@@ -376,3 +379,88 @@ def test_what_pairs_cannot_compare_is_named(key: bytes | None, expected: list[st
         None for fact in projector.facts_of([span]) for variant in fact.keys or () for each in variant if each is None
     ]
     assert len(expected) == len(hidden)
+
+
+APPROVED = "// id: r\nwhen { pay } always { each pay has approve before with same order }"
+ORDERS = f"{APPROVED}\n// id: s\n// kind: pattern\naudit before pay"
+AGENT = Span("agent", bytes(8), start_ns=5, end_ns=90, identity=bytes(8), resource={"service.name": "shop"})
+
+
+def test_event_is_a_fact_of_its_own() -> None:
+    """Each event that satisfies an atom has a fact: its time, its values, an identity that begins with its span's."""
+    rules, _ = compile_texts({"t.rules": ORDERS})
+    events = (Event("pay", {"order": 17}, 30), Event("pay", {"order": 18}, 20), Event("pay", {"order": 19}))
+    span = replace(AGENT, events=events)
+
+    facts = [fact for fact in Projector(rules).facts_of([span]) if fact.keys]
+
+    assert [5, 20, 30] == [fact.start_ns for fact in facts]
+    keys = [variant for fact in facts for variant in fact.keys or ()]
+    assert [((key_hash(order),),) for order in ("19", "18", "17")] == keys
+    assert [19, 18, 17] == [shown_of(fact).attributes["order"] for fact in facts]
+    assert {("agent", "shop", None)} == {
+        (shown.name, shown.service, shown.duration_ns) for shown in map(shown_of, facts)
+    }
+    assert {bytes(8)} == {span_identity(fact.identity) for fact in facts}
+    assert 3 == len({fact.identity for fact in facts})
+
+
+def test_span_and_its_event_are_two_facts() -> None:
+    """The span has its start and duration, the event its time."""
+    rules, _ = compile_texts({"t.rules": ORDERS})
+    span = replace(AGENT, name="audit", events=(Event("audit", {}, 30),))
+
+    facts = Projector(rules).facts_of([span])
+
+    assert [(bytes(8), 5, 85), (facts[1].identity, 30, None)] == [
+        (fact.identity, fact.start_ns, shown_of(fact).duration_ns) for fact in facts
+    ]
+
+
+def test_only_what_makes_a_difference_is_a_fact_of_many_events() -> None:
+    """Five events are shown. Of the others, a pair with keys needs each, an order only the last."""
+    rules, _ = compile_texts({"t.rules": ORDERS})
+    events = tuple(Event("pay", {"order": number}, 100 - number) for number in range(20))
+
+    facts = Projector(rules).facts_of([replace(AGENT, events=events)])
+
+    each = [fact for fact in facts if fact.keys]
+    bounds = [fact for fact in facts if not fact.keys]
+    assert [*range(81, 101)] == [fact.start_ns for fact in each]
+    assert [81, 82, 83, 84, 85, 100] == [fact.start_ns for fact in bounds]
+    assert [5, 5] == [sum(fact.witness is not None for fact in some) for some in (each, bounds)]
+
+
+def test_events_beyond_the_limit_are_left_out() -> None:
+    """A span with more events than a trace remembers makes as many facts as make the trace's list full."""
+    rules, _ = compile_texts({"t.rules": APPROVED})
+    events = tuple(Event("pay", {"order": 1}, number + 1) for number in range(2 * MAX_OCCURRENCES))
+
+    facts = [fact for fact in Projector(rules).facts_of([replace(AGENT, events=events)]) if fact.keys]
+
+    assert MAX_OCCURRENCES <= len(facts) <= MAX_OCCURRENCES + 10
+    assert [1, 2 * MAX_OCCURRENCES] == [facts[0].start_ns, facts[-1].start_ns]
+
+
+def test_facts_without_events_have_no_more_bytes() -> None:
+    """Events of other names, and the feature, cost nothing: a fact is what it was in format 5."""
+    rules, _ = compile_texts({"t.rules": ORDERS})
+    span = replace(AGENT, name="audit", events=(Event("other", {}, 3),))
+
+    [fact] = Projector(rules).facts_of([span])
+
+    atom, identity, start_ns, seen, keys = msgspec.msgpack.decode(msgspec.msgpack.encode(fact))
+    assert (8, bytes(8), 5, None) == (len(atom), identity, start_ns, keys)
+    assert ["audit", "shop", 85, {"service.name": "shop"}] == seen
+
+
+def test_withheld_witnesses_change_no_other_field() -> None:
+    """Replay without witnesses makes the same facts otherwise, so it refuses the same records."""
+    rules, _ = compile_texts({"t.rules": ORDERS})
+    events = tuple(Event("pay", {"order": number}, number + 1) for number in range(9))
+    span = replace(AGENT, events=events)
+
+    shown, bare = (Projector(rules, shows=shows).facts_of([span]) for shows in (True, False))
+
+    assert [each.witness is None for each in shown] == [each.witness is None for each in bare]
+    assert [replace(each, witness=None) for each in shown] == [replace(each, witness=None) for each in bare]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from dsl import Mode, RuleSet, Span, Value, compile_texts
+from dsl import Event, Mode, RuleSet, Span, Value, compile_texts
 from streams.decode.decoder import TraceSpans
 from streams.projection.project import Projector
 from streams.windows.chain import Bounds
@@ -140,6 +140,19 @@ def test_log_record_is_a_witness_of_its_own_kind() -> None:
     [finding] = life.findings(200)
 
     assert [witness.is_log for witness in finding.witnesses] == [True]
+
+
+def test_event_is_a_witness_with_its_own_time() -> None:
+    """It is found under the id of its span, whose duration is not its own."""
+    life = Life(compiled(UNCHECKED))
+    events = (Event("data.access", {}, 7), Event("data.access", {}, 6))
+    life.arrive(100, Span("agent", bytes(8), start_ns=1, end_ns=9, identity=bytes(8), events=events))
+
+    [finding] = life.findings(200)
+
+    assert [(bytes(8), "agent", 6, None, False), (bytes(8), "agent", 7, None, False)] == [
+        (each.span_id, each.name, each.start_ns, each.duration_ns, each.is_log) for each in finding.witnesses
+    ]
 
 
 def test_span_without_an_id_is_shown_without_one() -> None:

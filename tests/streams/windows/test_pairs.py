@@ -37,6 +37,20 @@ def sentence_of(condition: str, trace: str) -> str:
             ),
         ),
         (
+            "when { payment } always { each payment has own approval before with same order }",
+            (
+                'broken {"name": "agent", "start": 1, "events": ['
+                '{"name": "approval", "time": 2000000, "attributes": {"order": 17}}, '
+                '{"name": "payment", "time": 3000000, "attributes": {"order": 17}}, '
+                '{"name": "payment", "time": 4000000, "attributes": {"order": 18}}, '
+                '{"name": "payment", "time": 1000000, "attributes": {"order": 17}}]}'
+            ),
+            (
+                "it is not true that each payment has own approval before with same order (2 of 3 payment have no "
+                "approval of their own: order 17 at 1970-01-01T00:00:00.001Z, order 18 at 1970-01-01T00:00:00.004Z)"
+            ),
+        ),
+        (
             "when { fail } never { some tool has fail before with same session }",
             'broken fail{"session": "a"} tool{"session": "a"} tool{"session": "b"}',
             (
