@@ -578,3 +578,10 @@ def only_held_tests(spot: Spot, rule_id: str) -> Problem:
     """Warn of a rule of which no test shows what breaks it."""
     advice = "add a test with a trace that breaks the rule"
     return _warning("W422", spot, f"every test of the rule `{rule_id}` expects held", advice)
+
+
+def name_as_text(spot: Spot, text: str, instead: str, *, is_plain: bool) -> Problem:
+    """Warn of a quoted name among the keys of a pair that may be meant as a text: `with k == "x"`."""
+    advice = f"to compare with the text, write `{_truncate(instead)}`"
+    advice += "; for the attribute, remove the quotes" if is_plain else ""
+    return _warning("W423", spot, f'"{_truncate(text)}" is the name of an attribute here, not a text', advice)
