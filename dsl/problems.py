@@ -271,6 +271,11 @@ def ordered_keys(spot: Spot, op: str) -> Problem:
     return _error("E214", spot, f"a pair cannot compare by `{op}`", advice)
 
 
+def too_many_keys(spot: Spot, count: int, limit: int) -> Problem:
+    """Report a pair with too many keys."""
+    return _error("E215", spot, f"the pair has {count} keys; the limit is {limit}", "compare fewer attributes")
+
+
 def unordered_without(spot: Spot) -> Problem:
     """Report `without … between` in a pair without an order."""
     advice = "add one of them: each a has b before without c between"
