@@ -271,6 +271,11 @@ def ordered_keys(spot: Spot, op: str) -> Problem:
     return _error("E214", spot, f"a pair cannot compare by `{op}`", advice)
 
 
+def too_many_keys(spot: Spot, count: int, limit: int) -> Problem:
+    """Report a pair with too many keys."""
+    return _error("E215", spot, f"the pair has {count} keys; the limit is {limit}", "compare fewer attributes")
+
+
 def unordered_without(spot: Spot) -> Problem:
     """Report `without … between` in a pair without an order."""
     advice = "add one of them: each a has b before without c between"
@@ -578,3 +583,10 @@ def only_held_tests(spot: Spot, rule_id: str) -> Problem:
     """Warn of a rule of which no test shows what breaks it."""
     advice = "add a test with a trace that breaks the rule"
     return _warning("W422", spot, f"every test of the rule `{rule_id}` expects held", advice)
+
+
+def name_as_text(spot: Spot, text: str, instead: str, *, is_plain: bool) -> Problem:
+    """Warn of a quoted name among the keys of a pair that may be meant as a text: `with k == "x"`."""
+    advice = f"to compare with the text, write `{_truncate(instead)}`"
+    advice += "; for the attribute, remove the quotes" if is_plain else ""
+    return _warning("W423", spot, f'"{_truncate(text)}" is the name of an attribute here, not a text', advice)

@@ -13,6 +13,7 @@ from typing import TypeAlias
 from dsl import problems
 from dsl.check.aggregates import is_count, lint_comparison, lint_required
 from dsl.check.meaning import meaning_of
+from dsl.check.other_spans import lint_keys, lint_texts
 from dsl.check.pairs import lint_order
 from dsl.check.semconv import nearest_name
 from dsl.judge.builtin import BUILTINS, DURATION, builtin_of, lookup_keys
@@ -43,7 +44,7 @@ from dsl.syntax.nodes import (
     expressions,
     subjects,
 )
-from dsl.syntax.printer import expr_text, name_text, subject_text
+from dsl.syntax.printer import expr_text
 from dsl.syntax.source import SourceText
 
 _MAX_LEAVES = 8
@@ -62,7 +63,7 @@ def lint_rule(body: RuleBody, kind: Kind | None, source: SourceText) -> Iterator
         yield from _compared_names(expr, source)
         for subject, _ in subjects(expr):
             yield from _subject(subject, source)
-            yield from _attributes_as_text(subject, names, source)
+            yield from lint_texts(subject, names, source)
     yield from lint_order(body, source)
     has_clauses = not isinstance(body, When) or body.always or body.never
     if kind is not None and has_clauses:
@@ -96,7 +97,7 @@ def _contradictions(items: tuple[Expr | Cond, ...], source: SourceText) -> Itera
 
 
 def _compared_names(expr: Expr, source: SourceText) -> Iterator[Problem]:
-    """Yield the warnings about the names of join keys, and of what aggregates are taken of."""
+    """Yield the warnings about join keys, and about the names of what aggregates are taken of."""
     match expr:
         case AllOf(items) | AnyOf(items):
             for item in items:
@@ -104,6 +105,7 @@ def _compared_names(expr: Expr, source: SourceText) -> Iterator[Problem]:
         case Not(item):
             yield from _compared_names(item, source)
         case Pair(quantifier=_, subject=subject):
+            yield from lint_keys(expr, source)
             for partner in expr.partners:
                 for key in partner.relations.keys:
                     yield from _name(key.left, split_subject(subject).name, source)
@@ -133,30 +135,6 @@ def _subject(subject: Subject, source: SourceText) -> Iterator[Problem]:
     name, where = split_subject(subject)
     if where is not None:
         yield from lint_cond(where, name, source)
-
-
-def _attributes_as_text(subject: Subject, names: frozenset[str], source: SourceText) -> Iterator[Problem]:
-    """Warn of texts that look like another subject's attribute: `id == a.id` compares with the text "a.id"."""
-    own, where = split_subject(subject)
-    for comparison in comparisons(where) if where is not None else ():
-        if isinstance(comparison, Comparison) and isinstance(comparison.value, Text) and not comparison.value.quoted:
-            text = comparison.value.value
-            owners = [name for name in names if text.startswith(f"{name}.") and text not in names]
-            if owners:
-                name = max(owners, key=len)
-                attribute = text.removeprefix(f"{name}.")
-                spot = source.spot(comparison.value.at)
-                has_one_name = own == name or comparison.name.text == attribute
-                replacement = _replacement(own, name, comparison.name.text, attribute)
-                yield problems.attribute_as_text(spot, text, replacement, has_one_name=has_one_name)
-
-
-def _replacement(own: str | None, other: str, name: str, attribute: str) -> str:
-    """Return what expresses the comparison; a subject without a name is any span that has the attribute."""
-    if own == other:
-        return f"${name_text(attribute)}"
-    of_span = "(…)" if own is None else subject_text(Has(Name(own)))
-    return f"each {subject_text(Has(Name(other)))} has {of_span} with same {name_text(name)}"
 
 
 def _name(name: Name, subject: str | None, source: SourceText) -> Iterator[Problem]:

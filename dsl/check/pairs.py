@@ -37,6 +37,7 @@ _SORTS = (
     ((WITHIN,), "`within`"),
 )
 """The relations of which a pair has at most one each, and what they are called."""
+MAX_KEYS = 16
 _OPPOSITE = {"before": "after", "after": "before"}
 
 
@@ -44,6 +45,9 @@ def check_pair(pair: Pair, source: SourceText) -> Iterator[Problem]:
     """Yield every error in the relations of a pair."""
     for partner in pair.partners:
         yield from _relations(partner.relations, source)
+    keys = [key for partner in pair.partners for key in partner.relations.keys]
+    if len(keys) > MAX_KEYS:
+        yield problems.too_many_keys(source.spot(keys[MAX_KEYS].at), len(keys), MAX_KEYS)
 
 
 def _relations(relations: Relations, source: SourceText) -> Iterator[Problem]:

@@ -123,8 +123,7 @@ def _spelling(key: str) -> str:
 
 def _field(file: SourceFile, index: int, line: re.Match[str], group: int, *, is_list: bool = False) -> Field:
     spot = file.spot(index + 1, line.start(group) + 1, max(1, len(line[group])))
-    texts = tuple(text.strip() for text in line[group].split(",")) if is_list else (line[group].strip(),)
-    return Field(texts, spot)
+    return Field.listed(line[group], spot) if is_list else Field((line[group].strip(),), spot)
 
 
 def _source_text(file: SourceFile, start: int, end: int) -> SourceText | None:

@@ -64,11 +64,12 @@ def _day(filled: Mapping[str, Field], key: str, reported: list[Problem]) -> str 
 
 
 def _ids(filled: Mapping[str, Field], key: str, known: re.Pattern[str], reported: list[Problem]) -> Iterable[str]:
-    for text in _texts(filled, key):
+    for index, text in enumerate(filled[key].texts if key in filled else ()):
         if known.fullmatch(text):
             yield text
-        else:
-            reported.append(problems.invalid_technique(filled[key].spot, text, is_atlas=known is _ATLAS))
+        elif text:
+            spot = filled[key].spot_of(index)
+            reported.append(problems.invalid_technique(spot, text, is_atlas=known is _ATLAS))
 
 
 def _risk_score(filled: Mapping[str, Field], reported: list[Problem]) -> int | None:

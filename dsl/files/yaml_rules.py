@@ -6,6 +6,8 @@ kind.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dsl import problems
 from dsl.files.definitions import SET_KEYS, DefinitionReader
 from dsl.files.draft import Draft, DraftFile, DraftTest
@@ -82,19 +84,20 @@ class _RuleReader(YamlReader):
                 continue
             if key in fields:
                 self.reported.append(problems.duplicate_key(entry.key.spot, key))
-            elif (texts := self._texts(entry.node, key)) is not None:
-                fields[key] = Field(texts, entry.node.spot if any(texts) else entry.key.spot)
+            elif (field := self._field(entry.node, key)) is not None:
+                fields[key] = field if any(field.texts) else replace(field, spot=entry.key.spot)
         return fields
 
-    def _texts(self, node: YamlNode, key: str) -> tuple[str, ...] | None:
+    def _field(self, node: YamlNode, key: str) -> Field | None:
         if isinstance(node, YamlScalar):
             text = "" if node.value is None else node.text.strip()
-            return tuple(each.strip() for each in text.split(",")) if key in LIST_KEYS else (text,)
+            return Field.listed(text, node.spot) if key in LIST_KEYS else Field((text,), node.spot)
         is_list = key in {*LIST_KEYS, *SENTENCE_KEYS}
         if is_list and isinstance(node, YamlSequence):
             scalars = [item for item in node.items if isinstance(item, YamlScalar) and item.value is not None]
             if len(scalars) == len(node.items):
-                return tuple(item.text.strip() for item in scalars)
+                spots = tuple(item.spot for item in scalars)
+                return Field(tuple(item.text.strip() for item in scalars), node.spot, spots)
         expected = "a list of texts" if is_list else "text"
         self.reported.append(problems.wrong_type(node.spot, key, expected))
         return None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol, TypeAlias
+from collections.abc import Callable, Hashable, Mapping
+from typing import Protocol, TypeAlias, TypeVar, cast
 
 from dsl.judge.occurrences import Occurrences
 
@@ -33,6 +33,43 @@ class AtomFacts(Protocol):
 
 
 Facts: TypeAlias = Mapping[bytes, AtomFacts]
+
+T = TypeVar("T")
+
+
+class JudgedFacts(dict[bytes, AtomFacts]):
+    """The facts of a trace while it is judged, and what was derived from them, so that this is done once.
+
+    The facts must not change in the meantime.
+    """
+
+    def __init__(self, facts: Facts) -> None:
+        super().__init__(facts)
+        self._derived: dict[Hashable, object] = {}
+        self._latest: tuple[Hashable, object] | None = None
+
+    def derive(self, key: Hashable, derivation: Callable[[], T]) -> T:
+        """Return what was derived under a key, or else derive it."""
+        if key not in self._derived:
+            self._derived[key] = derivation()
+        return cast("T", self._derived[key])
+
+    def derive_large(self, key: Hashable, derivation: Callable[[], T]) -> T:
+        """Do the same, but remember only what was derived under the latest key."""
+        if self._latest is None or self._latest[0] != key:
+            self._latest = None  # the memory is free before it is needed again
+            self._latest = (key, derivation())
+        return cast("T", self._latest[1])
+
+
+def derive(facts: Facts, key: Hashable, derivation: Callable[[], T]) -> T:
+    """Return what is derived from facts under a key; it is remembered as long as a trace is judged."""
+    return facts.derive(key, derivation) if isinstance(facts, JudgedFacts) else derivation()
+
+
+def derive_large(facts: Facts, key: Hashable, derivation: Callable[[], T]) -> T:
+    """Return the same for what takes memory for each occurrence; it is remembered until another key is asked for."""
+    return facts.derive_large(key, derivation) if isinstance(facts, JudgedFacts) else derivation()
 
 
 def occurrences_of(facts: Facts, atom: bytes) -> Occurrences:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import NamedTuple
 
-from dsl.judge.facts import Facts, occurrences_of
+from dsl.judge.facts import Facts, derive, derive_large, occurrences_of
 from dsl.judge.matching import unmatched
 from dsl.judge.occurrences import Occurrence
 from dsl.judge.relation import PartnerIndex, Relation
@@ -128,18 +129,20 @@ class PairTerm:
         """Evaluate the term, as `PairBoundsTerm.truth` does."""
         if not whole and (self.quantifier == "each" or self._asks_between):
             return None
-        truth = self._truth(facts)
+        truth = derive(facts, self, lambda: self._evaluated(facts).truth)
         return truth if whole or truth else None
 
     def explain(self, facts: Facts, *, is_missing: bool) -> PairExplanation:
         """Return which occurrences lack a partner (`is_missing`), or which have one, without those that only may."""
-        partners = PartnerIndex.of(facts, self.relation)
-        narrowed = list(self._narrowed(facts, occurrences_of(facts, self.subject).kept))
+        return derive(facts, (self, is_missing), partial(self._explain, facts, is_missing=is_missing))
+
+    def _explain(self, facts: Facts, *, is_missing: bool) -> PairExplanation:
+        evaluated = self._evaluated(facts)
         if self.is_own and is_missing:
-            unserved = unmatched([occurrence for occurrence, _ in narrowed], partners)
-            relevant = [PairExample(each, None) for each in unserved or ()]
+            relevant = [PairExample(each, None) for each in evaluated.unserved or ()]
         else:
-            matches = ((occurrence, partners.match(occurrence)) for occurrence, is_kept in narrowed if is_kept)
+            kept = (occurrence for occurrence, is_kept in evaluated.narrowed if is_kept)
+            matches = ((occurrence, evaluated.partners.match(occurrence)) for occurrence in kept)
             relevant = [PairExample(each, partner) for each, (is_so, partner) in matches if is_so is (not is_missing)]
         relevant.sort(key=lambda example: example.occurrence.order)
         explanation = PairExplanation(
@@ -150,31 +153,58 @@ class PairTerm:
             is_own=self.is_own,
         )
         shown = tuple(relevant[:MAX_EXAMPLES])
-        return replace(explanation, count=len(relevant), total=len(narrowed), examples=shown)
+        return replace(explanation, count=len(relevant), total=len(evaluated.narrowed), examples=shown)
 
     @property
     def _asks_between(self) -> bool:
         return any(each is not None and each.between is not None for each in (self.that, self.relation))
 
-    def _truth(self, facts: Facts) -> bool | None:
-        subject = occurrences_of(facts, self.subject)
-        partners = PartnerIndex.of(facts, self.relation)
-        narrowed = list(self._narrowed(facts, subject.kept))
-        if self.quantifier == "some":
-            return _any(narrowed, partners, is_complete=subject.is_complete)
-        if self.is_own:
-            return _all_own(narrowed, partners, is_complete=subject.is_complete)
-        return _all(narrowed, partners, is_complete=subject.is_complete)
+    def _evaluated(self, facts: Facts) -> _Evaluated:
+        return derive_large(facts, self, partial(_Evaluated, self, facts))
 
-    def _narrowed(self, facts: Facts, subject: Iterable[Occurrence]) -> Iterator[tuple[Occurrence, bool | None]]:
-        """Yield the occurrences that satisfy `that`, with None for those that may."""
-        if self.that is None:
-            yield from ((occurrence, True) for occurrence in subject)
-            return
-        partners = PartnerIndex.of(facts, self.that)
-        for occurrence in subject:
-            if (is_kept := partners.has_match(occurrence)) is not False:
-                yield occurrence, is_kept
+
+class _Evaluated:
+    """A pair on the facts of one trace: its truth, and what its explanation needs."""
+
+    def __init__(self, pair: PairTerm, facts: Facts) -> None:
+        subject = occurrences_of(facts, pair.subject)
+        self.partners = PartnerIndex.of(facts, pair.relation)
+        self.narrowed: _Narrowed = [*_narrowed(facts, pair.that, subject.kept)]
+        # Found here and not when asked for: whatever asks first, the limits on tests are spent in one order.
+        self.truth = self._truth(pair, is_complete=subject.is_complete)
+
+    @cached_property
+    def unserved(self) -> list[Occurrence] | None:
+        """The occurrences that have no partner of their own; None when there are too many to search."""
+        # Occurrences that only may count are included: if all can be matched, so can any subset.
+        return unmatched([occurrence for occurrence, _ in self.narrowed], self.partners)
+
+    def _truth(self, pair: PairTerm, *, is_complete: bool) -> bool | None:
+        if pair.quantifier == "some":
+            return _any(self.narrowed, self.partners, is_complete=is_complete)
+        if pair.is_own:
+            return self._all_own(is_complete=is_complete)
+        return _all(self.narrowed, self.partners, is_complete=is_complete)
+
+    def _all_own(self, *, is_complete: bool) -> bool | None:
+        partners, unserved = self.partners, self.unserved
+        if not unserved and unserved is not None and partners.is_certain:
+            return True if is_complete else None
+        is_known = partners.is_complete and all(is_kept and partners.is_known(each) for each, is_kept in self.narrowed)
+        return False if unserved and is_known else None
+
+
+def _narrowed(
+    facts: Facts, that: Relation | None, subject: Iterable[Occurrence]
+) -> Iterator[tuple[Occurrence, bool | None]]:
+    """Yield the occurrences that satisfy `that`, with None for those that may."""
+    if that is None:
+        yield from ((occurrence, True) for occurrence in subject)
+        return
+    partners = PartnerIndex.of(facts, that)
+    for occurrence in subject:
+        if (is_kept := partners.has_match(occurrence)) is not False:
+            yield occurrence, is_kept
 
 
 _Narrowed = Sequence[tuple[Occurrence, bool | None]]
@@ -200,15 +230,6 @@ def _all(subject: _Narrowed, partners: PartnerIndex, *, is_complete: bool) -> bo
         if not is_match:
             truth = None
     return truth
-
-
-def _all_own(subject: _Narrowed, partners: PartnerIndex, *, is_complete: bool) -> bool | None:
-    # Occurrences that only may count are included: if all can be matched, so can any subset.
-    unserved = unmatched([occurrence for occurrence, _ in subject], partners)
-    if not unserved and unserved is not None and partners.is_certain:
-        return True if is_complete else None
-    is_known = partners.is_complete and all(is_kept and partners.is_known(each) for each, is_kept in subject)
-    return False if unserved and is_known else None
 
 
 def _is_less(left_ns: int | None, right_ns: int | None) -> bool:

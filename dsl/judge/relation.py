@@ -86,6 +86,13 @@ class Relation:
         return self.order is not None or self.within_ns is not None
 
 
+class Match(NamedTuple):
+    """Whether an occurrence has a partner, None when that is unknown; and a partner, if one was found."""
+
+    is_so: bool | None
+    partner: bytes | None
+
+
 class Interval(NamedTuple):
     """The range, both ends included, in which a partner must start."""
 
@@ -116,6 +123,7 @@ class PartnerIndex:
     _run_ends: dict[Combination, list[int]] = field(default_factory=dict)
     _indexed: int = 0
     _failed: int = 0
+    _found: dict[bytes, Match] = field(default_factory=dict)
     _descent: DescentIndex | None = None
     _unplaced: PartnerIndex | None = None
     """The partners that may have the descent, where ancestors are not known."""
@@ -136,17 +144,22 @@ class PartnerIndex:
 
     def has_match(self, occurrence: Occurrence) -> bool | None:
         """Return whether the occurrence has a partner; None when that is unknown."""
-        return self.match(occurrence)[0]
+        return self.match(occurrence).is_so
 
-    def match(self, occurrence: Occurrence) -> tuple[bool | None, bytes | None]:
-        """Return the same, and a partner if there is one."""
+    def match(self, occurrence: Occurrence) -> Match:
+        """Return the same, and a partner if there is one; each occurrence is tested once."""
+        if (known := self._found.get(occurrence.identity)) is None:
+            known = self._found[occurrence.identity] = self._match(occurrence)
+        return known
+
+    def _match(self, occurrence: Occurrence) -> Match:
         for tested, (identity, is_match) in enumerate(self._tested(occurrence)):
             if is_match:
-                return True if self.is_certain else None, identity
+                return Match(True if self.is_certain else None, identity)
             self._failed += 1
             if tested == MAX_TESTED or self._failed > MAX_FAILED:
-                return None, None
-        return False if self.is_complete and self.is_known(occurrence) else None, None
+                return Match(None, None)
+        return Match(False if self.is_complete and self.is_known(occurrence) else None, None)
 
     def is_known(self, occurrence: Occurrence) -> bool:
         """Return whether all keys of the occurrence are known, or there are no partners to compare them with."""

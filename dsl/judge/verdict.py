@@ -11,7 +11,7 @@ from enum import Enum
 import msgspec
 
 from dsl.judge.aggregates import QuantityExplanation
-from dsl.judge.facts import AtomFacts, Facts
+from dsl.judge.facts import AtomFacts, Facts, JudgedFacts
 from dsl.judge.formula import explanations, reasons
 from dsl.judge.pairs import PairExplanation
 from dsl.judge.ruleset import Formula, Kind, Rule, RuleSet
@@ -53,7 +53,8 @@ def judge(rules: RuleSet, facts: Facts, *, whole: bool) -> list[Judgement]:
     `facts` has the facts of every atom that was hit, by fingerprint. A trace that is not `whole` gets a verdict other
     than undetermined only where the missing part could not change it.
     """
-    judgements = (_judge(rule, facts, whole=whole) for rule in rules.candidates(facts))
+    judged = JudgedFacts(facts)
+    judgements = (_judge(rule, judged, whole=whole) for rule in rules.candidates(facts))
     return [judgement for judgement in judgements if judgement is not None]
 
 

@@ -18,7 +18,7 @@ from lark import Lark, Token, Transformer, UnexpectedToken, v_args
 
 from dsl import problems
 from dsl.problems import Problem
-from dsl.syntax import suggestions
+from dsl.syntax import pair_suggestions, suggestions
 from dsl.syntax.names import Names, as_written
 from dsl.syntax.nodes import (
     COUNT_BY,
@@ -157,7 +157,7 @@ def _unexpected(source: SourceText, word: Token, read: list[Token], accepted: fr
     in_pair = _is_in_pair(read)
     aggregate = _aggregate_form(word, read)
     if word.type == "$END":
-        of_pair = suggestions.pair_advice("", read) if in_pair else None
+        of_pair = pair_suggestions.in_pair("", "", read) if in_pair else None
         help_line = aggregate or of_pair or suggestions.expected(accepted)
         return problems.unexpected_end(source.spot(text_range(previous) if previous else TextRange(0, 1)), help_line)
     word = as_written(source, word)
@@ -167,7 +167,7 @@ def _unexpected(source: SourceText, word: Token, read: list[Token], accepted: fr
     if word.type in {"_WHERE", "BEFORE", "AFTER"} and not in_pair and _ends_in_group(read):
         return problems.group_as_subject(spot, "where" if word.type == "_WHERE" else word)
     if in_pair:
-        return problems.unexpected(spot, word, suggestions.pair_advice(word, read))
+        return problems.unexpected(spot, word, pair_suggestions.in_pair(word, word.type, read))
     if previous is not None and previous.type in {"BEFORE", "AFTER"} and word.type == "LPAR":
         return problems.group_as_subject(spot, previous)
     return problems.unexpected(spot, word, suggestions.advice(word, read, accepted))
@@ -177,7 +177,7 @@ def _aggregate_form(word: Token, read: list[Token]) -> str | None:
     """Return the form of the aggregate that is or contains the rejected token, or that ends before it; else None."""
     if word.type == "AGGREGATE":
         return suggestions.aggregate_form(word)
-    if read and read[-1].type == "TRACE_DURATION":
+    if (read and read[-1].type == "TRACE_DURATION") or _compares_duration(read):
         return suggestions.TRACE_DURATION_FORM
     opened: list[Token] = []
     closed: Token | None = None
@@ -189,6 +189,11 @@ def _aggregate_form(word: Token, read: list[Token]) -> str | None:
             closed = opened.pop()
     last = closed or (opened[-1] if opened else None)
     return suggestions.aggregate_form(last) if last is not None and last.type == "AGGREGATE" else None
+
+
+def _compares_duration(read: list[Token]) -> bool:
+    """Return whether the tokens end with `trace.duration` and an operator."""
+    return [token.type for token in read[-2:]] == ["TRACE_DURATION", "CMP"]
 
 
 def _is_in_pair(read: list[Token]) -> bool:

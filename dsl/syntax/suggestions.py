@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 from lark import Token
 
+from dsl.syntax import pair_suggestions
 from dsl.syntax.tokens import UNIT_NS
 
 RESERVED = frozenset(
@@ -85,31 +86,12 @@ _QUANTIFIERS = MappingProxyType(
 """Words in place of `each` and `some`, and what to write instead."""
 
 TRACE_DURATION_FORM = "compare it with a duration: trace.duration > 10s"
-PAIR_FORM = (
-    "write each A has B before (or some, after, within 10m, directly below, with same K, without C between); "
-    "nothing may follow these"
-)
-_WITHIN_FORM = "write how far apart the starts may be: each A has B within 10m"
-_PAIR_PHRASES = MappingProxyType(
-    {
-        "child": "write `directly below` if B is a child of A",
-        "parent": "write `directly above` if B is the parent of A",
-        "sibling": "write `beside` if B has the parent of A",
-        "between": "write `without C between`",
-    }
-)
-"""Words that are not a relation of a pair, and what to write instead."""
-
-
-def pair_advice(word: str, read: Sequence[Token]) -> str:
-    """Return what to write in place of a rejected token of a pair; the token is empty at the end of the rule."""
-    if read and read[-1].type == "WITHIN":
-        return _WITHIN_FORM
-    return _PAIR_PHRASES.get(word, PAIR_FORM)
 
 
 def advice(word: Token, read: Sequence[Token], accepted: frozenset[str]) -> str:
     """Return what to write instead of the rejected token."""
+    if (of_pair := pair_suggestions.after_pair(word, read)) is not None and len(of_pair) <= _MAX_ADVICE_CHARS:
+        return of_pair
     before, previous = [_NO_TOKEN, _NO_TOKEN, *read][-2:]
     mistakes = (*_idioms(word, before, previous, accepted), *_call_mistakes(word, before, previous, accepted))
     if (correction := next((text for is_so, text in mistakes if is_so), None)) and len(correction) <= _MAX_ADVICE_CHARS:
@@ -168,9 +150,10 @@ def _call_mistakes(word: Token, before: Token, previous: Token, accepted: frozen
     is_pair = word == "has" and "BEFORE" in accepted
     yield is_count, f"write count({word})"
     is_relation = "BEFORE" in accepted and previous.type in {"NAME", "RPAR"}
-    yield is_relation and word == "within", f"write each {previous} has … within 10m"
-    yield is_relation and word == "child", f"write each … has {previous} directly below"
-    yield is_relation and word == "parent", f"write each … has {previous} directly above"
+    subject = previous if previous.type == "NAME" else "A"
+    yield is_relation and word == "within", f"write each {subject} has … within 10m"
+    yield is_relation and word == "child", f"write each … has {subject} directly below"
+    yield is_relation and word == "parent", f"write each … has {subject} directly above"
     yield is_pair and before in _QUANTIFIERS, f"write {_QUANTIFIERS.get(before)} {previous} has …"
     yield is_pair, f"write each {previous} has … or some {previous} has …"
     is_quantified = previous.type == "NAME" and previous in _QUANTIFIERS and word.type == "NAME"

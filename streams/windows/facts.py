@@ -72,8 +72,7 @@ class AtomFacts(msgspec.Struct, array_like=True, gc=False, kw_only=True):
             self._add_identity(blake2b(span_identity(fact.identity), digest_size=8).digest(), counted)
         if fact.keys is not None:
             self.occurrences = self.occurrences or Occurrences()
-            limit = MAX_SPANS if fact.atom == ANCESTRY.fingerprint else None
-            self.occurrences.add(fact.identity, fact.start_ns, fact.keys, limit)
+            self.occurrences.add(fact.identity, fact.start_ns, fact.keys, _most_occurrences(fact.atom))
 
     def _count_values(self, keys: tuple[KeyHashes, ...], counted: int) -> None:
         """Count the values of an atom of `distinct` instead of its spans: only such an atom has keys and is counted."""
@@ -83,8 +82,8 @@ class AtomFacts(msgspec.Struct, array_like=True, gc=False, kw_only=True):
             for value in values or ():
                 self._add_identity(value, counted)
 
-    def merge(self, other: AtomFacts, counted: int, most_occurrences: int | None = None) -> None:
-        """Add everything that `other` has."""
+    def merge(self, other: AtomFacts, counted: int, atom: bytes) -> None:
+        """Add everything that `other` has; both are facts of `atom`."""
         self._widen(other.first_ns, other.last_ns)
         ticks = [tick for tick in (self.first_tick, other.first_tick) if tick is not None]
         self.first_tick = min(ticks, default=None)
@@ -94,7 +93,7 @@ class AtomFacts(msgspec.Struct, array_like=True, gc=False, kw_only=True):
             self._add_identity(identity, counted)
         if other.occurrences is not None:
             self.occurrences = self.occurrences or Occurrences()
-            self.occurrences.merge(other.occurrences, most_occurrences)
+            self.occurrences.merge(other.occurrences, _most_occurrences(atom))
 
     def _widen(self, first_ns: int | None, last_ns: int | None) -> None:
         if first_ns is None or last_ns is None:
@@ -122,6 +121,11 @@ class AtomFacts(msgspec.Struct, array_like=True, gc=False, kw_only=True):
             return
         identities.insert(at, identity)
         del identities[counted:]
+
+
+def _most_occurrences(atom: bytes) -> int | None:
+    """Return how many occurrences of an atom are kept; None for as many as of most atoms."""
+    return MAX_SPANS if atom == ANCESTRY.fingerprint else None
 
 
 def _order(span: WitnessedSpan) -> tuple[int, bytes]:

@@ -7,6 +7,7 @@ In: a close and the judgements of its chain. Out: outcomes, each with a finding 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import attrgetter
 
 import msgspec
 
@@ -14,6 +15,7 @@ from dsl import Judgement, Mode, Rule, RuleSet, Verdict, judge
 from dsl.judge.events import span_identity
 from streams.windows.chain import Chain, LastVerdict
 from streams.windows.close import Close
+from streams.windows.facts import WitnessedSpan
 from streams.windows.pairs import pair_texts
 from topics.records.facts import TICK_MS
 from topics.signals.finding import Finding, RuleText, SignalWitness, SourceRange
@@ -174,23 +176,41 @@ def rule_text(rule: Rule) -> RuleText:
 
 
 def witnesses(chain: Chain, judgement: Judgement) -> Iterator[SignalWitness]:
-    """Yield the witnesses of a judgement, by subject in the order of the rule, then by start."""
+    """Yield the witnesses of a judgement, by subject in the order of the rule, then by start.
+
+    A subject that is compared in several ways has an atom for each. Its spans are shown once, with what all of its
+    atoms show.
+    """
+    by_subject: dict[str, dict[bytes, WitnessedSpan]] = {}
     for subject, atom in judgement.subjects:
-        remembered = chain.facts.get(atom)
-        for remembered_span in remembered.witnesses if remembered else ():
-            identity = span_identity(remembered_span.identity)
-            size, is_log = len(identity), len(identity) >= LOG_IDENTITY_BYTES
-            yield SignalWitness(
-                subject=subject,
-                # The hash that identifies a span without an id is not a span id: no tool could look it up.
-                span_id=identity if is_log or size <= SPAN_ID_BYTES else b"",
-                name=remembered_span.witness.name,
-                service=remembered_span.witness.service,
-                start_ns=remembered_span.start_ns,
-                duration_ns=remembered_span.witness.duration_ns,
-                attributes=dict(remembered_span.witness.attributes),
-                is_log=is_log,
-            )
+        shown = by_subject.setdefault(subject, {})
+        for span in chain.facts[atom].witnesses if atom in chain.facts else ():
+            known = shown.get(span.identity)
+            shown[span.identity] = span if known is None else _with_attributes_of(known, span)
+    for subject, shown in by_subject.items():
+        yield from (_signal_witness(subject, span) for span in sorted(shown.values(), key=attrgetter("order")))
+
+
+def _with_attributes_of(span: WitnessedSpan, other: WitnessedSpan) -> WitnessedSpan:
+    attributes = {**other.witness.attributes, **span.witness.attributes}
+    in_order = {name: attributes[name] for name in sorted(attributes)}
+    return msgspec.structs.replace(span, witness=msgspec.structs.replace(span.witness, attributes=in_order))
+
+
+def _signal_witness(subject: str, span: WitnessedSpan) -> SignalWitness:
+    identity = span_identity(span.identity)
+    size, is_log = len(identity), len(identity) >= LOG_IDENTITY_BYTES
+    return SignalWitness(
+        subject=subject,
+        # The hash that identifies a span without an id is not a span id: no tool could look it up.
+        span_id=identity if is_log or size <= SPAN_ID_BYTES else b"",
+        name=span.witness.name,
+        service=span.witness.service,
+        start_ns=span.start_ns,
+        duration_ns=span.witness.duration_ns,
+        attributes=dict(span.witness.attributes),
+        is_log=is_log,
+    )
 
 
 def _is_late(chain: Chain, rule: Rule, earliest_ms: int) -> bool:

@@ -115,7 +115,7 @@ def merged(rules: RuleSet, *groups: list[Fact]) -> dict[bytes, AtomFacts]:
             one = AtomFacts()
             counted = rules.atoms[fact.atom].counted
             one.add(msgspec.msgpack.decode(msgspec.msgpack.encode(fact), type=Fact), counted, 1)
-            found.setdefault(fact.atom, AtomFacts()).merge(one, counted)
+            found.setdefault(fact.atom, AtomFacts()).merge(one, counted, fact.atom)
     return msgspec.msgpack.decode(msgspec.msgpack.encode(found), type=dict[bytes, AtomFacts])
 
 

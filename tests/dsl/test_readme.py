@@ -18,6 +18,7 @@ import pytest
 import dsl
 from dsl import Kind, Mode, RuleSeverity, Verdict, compile_texts, problems
 from dsl.check.check import MAX_SUBJECTS
+from dsl.check.pairs import MAX_KEYS
 from dsl.compile.review import judge_trace, review
 from dsl.files import yaml_rules
 from dsl.files.fields import HEADER_KEYS
@@ -180,5 +181,6 @@ def test_reserved_words_are_those_of_the_code() -> None:
 
 def test_limits_are_those_of_the_code() -> None:
     """The limits in the text are those that are enforced."""
-    assert f"{MAX_BYTES // 1024} KiB, {MAX_SUBJECTS} subjects, and {MAX_NESTING} levels" in _PROSE
+    keys = f"{MAX_KEYS} join keys in each pair"
+    assert f"{MAX_BYTES // 1024} KiB, {MAX_SUBJECTS} subjects, {keys}, and {MAX_NESTING} levels" in _PROSE
     assert f"{MAX_COUNTED:,} at most" in _PROSE

@@ -72,7 +72,7 @@ def remembered(hits: list[tuple[int, Fact]], counted: int) -> AtomFacts:
 def merged(one: AtomFacts, other: AtomFacts, counted: int) -> AtomFacts:
     """Both, without changing either."""
     found = copy.deepcopy(one)
-    found.merge(other, counted)
+    found.merge(other, counted, b"")
     return found
 
 
@@ -100,7 +100,7 @@ def test_batches_make_no_difference(batches: list[list[tuple[int, Fact]]], count
     """Facts that are merged batch by batch are the same as one by one."""
     found = AtomFacts()
     for batch in batches:
-        found.merge(remembered(batch, counted), counted)
+        found.merge(remembered(batch, counted), counted, b"")
 
     assert remembered([hit for batch in batches for hit in batch], counted) == found
 

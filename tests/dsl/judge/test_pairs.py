@@ -36,6 +36,11 @@ def sharing(count: int) -> list[Span]:
     ]
 
 
+def _displaced() -> list[Span]:
+    """A span of a whose id is larger than that of all others, so that it is not kept beside `_MANY` of them."""
+    return spans("a", 1, attributes={"k": 1}, of="z")
+
+
 def verdict(condition: str, trace: Iterable[Span]) -> str:
     """The verdict of a rule."""
     rules, _ = compile_texts({"t.rules": f"// id: r\n{condition}"})
@@ -54,6 +59,18 @@ def verdict(condition: str, trace: Iterable[Span]) -> str:
             "broken",
         ),
         ("when { a } never { some a has b with same k }", lambda: [*spans("a", _MANY - 1), *spans("b", 1)], "held"),
+        # What made it true was displaced, wherever it stood in the trace; then it is unknown, not false.
+        (
+            "when { a } never { some a has b with same k }",
+            lambda: [*_displaced(), *spans("b", 1, attributes={"k": 1}), *spans("a", _MANY)],
+            "undetermined",
+        ),
+        (
+            "when { a } never { some a has b with same k }",
+            lambda: [*spans("a", _MANY), *_displaced(), *spans("b", 1, attributes={"k": 1})],
+            "undetermined",
+        ),
+        ("when { a } never { some a has b before }", lambda: [*spans("b", 1), *spans("a", 2 * _MANY)], "broken"),
         ("when { a } always { each a has own b after }", lambda: [*spans("a", 1), *spans("b", _MANY, first=1)], "held"),
         (
             "when { a } always { each a has own b before }",

@@ -46,6 +46,62 @@ def test_near_misses_get_a_suggestion(name: str, text: str, expected: str) -> No
     assert expected == _helps(name, text)[0]
 
 
+@pytest.mark.parametrize(
+    ("written", "suggested", "corrected"),
+    [
+        ("each a has b with same k and different l", "with same k, different l", "each a has b {}"),
+        ("each a has b with j == k and same l", "with j == k, same l", "each a has b {}"),
+        ("each a has b with k == 5", "each A.where(k == 5) has B", "{}"),
+        ("each (a) has b", "each a", "{} has b"),
+        ("each (a.where(x == 1)) has b", "each a", "{}.where(x == 1) has b"),
+        ("each a has own (b)", "own b", "each a has {}"),
+        ("each a has b after without (c) between", "without c", "each a has b after {} between"),
+        ("each (x == 1 and y == 2) has c", "each A.where(x == 1 and y == 2) has B", "{}"),
+        ('trace.duration > "5s"', "trace.duration > 10s", "{}"),
+        ('count(a) > "3"', "a number", "count(a) > 3"),
+        ("a within 10m", "each a has … within 10m", "each a has b within 10m"),
+        ("each a has b within", "each A has B within 10m", "{}"),
+        ("each a has b within 10", "a duration such as 10m", "each a has b within 10m"),
+        ("each a has b with x < y", "with a == b", "each a has b {}"),
+        ("each a has b without c between", "each a has b before without c between", "{}"),
+    ],
+)
+def test_what_is_suggested_compiles(written: str, suggested: str, corrected: str) -> None:
+    """Whoever follows the advice of an error has a rule without errors."""
+    [helps] = _helps("t.rules", f"// id: r\n// kind: pattern\n{written}")
+
+    compile_texts({"t.rules": f"// id: r\n// kind: pattern\n{corrected.format(suggested)}"})
+
+    assert suggested in helps
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "when { deploy } always { approval.where(user.id == deploy.user.id) }",
+        "when { deploy } always { approval.where(by != deploy.user.id) }",
+        "when { deploy } always { approval.where(by in [deploy.by, bot]) }",
+        "when { deploy } always { user.id == deploy.user.id and amount == deploy.price }",
+        'when { deploy } always { trace.has("own").where(by == deploy.by) }',
+        'when { a } always { each a has b with k == "x" }',
+        'when { a } always { each a.where(y or z) that has c with k != "x", same l has own b before }',
+        'when { a } always { each (k == 1) has (j == 1) with "x y" == l }',
+        "when { a } never { b after a }",
+        "when { a } always { max(a, x) > 1 }",
+    ],
+)
+def test_what_a_warning_suggests_compiles(written: str) -> None:
+    """The form in the advice of a warning has no errors, and no such warning any more."""
+    rule = "// id: r\nwhen {{ x }} always {{ {} }}"
+    _, reported = compile_texts({"t.rules": f"// id: r\n{written}"})
+
+    assert reported
+    for problem in reported:
+        suggested = re.findall(r"(?<=write )`?(not .*|some .*|each [^`]*)", problem.help)
+        _, left = compile_texts({"t.rules": rule.format(*suggested)})
+        assert problem.code not in {each.code for each in left}
+
+
 @pytest.mark.parametrize("key", HEADER_KEYS)
 def test_misspelt_key_of_a_header_gets_a_suggestion(key: str) -> None:
     """Every key of a header is recognised with one letter too many."""

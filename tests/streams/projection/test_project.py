@@ -17,6 +17,7 @@ from dsl.judge.keys import key_hash
 from dsl.judge.occurrences import MAX_OCCURRENCES
 from dsl.judge.span import Event, Value
 from streams.decode.decoder import Decoded, TraceSpans
+from streams.inspect import spans_file
 from streams.projection.budget import Budget, project
 from streams.projection.project import NOTHING_SHOWN, TRUNCATION_MARK, VALUE_BYTES, Projector, scalar
 from streams.projection.redact import Redaction, treatments
@@ -184,6 +185,26 @@ def test_identity_of_a_log_record(rules: RuleSet) -> None:
 def test_scalar(value: Value, expected: Value) -> None:
     """Published values are scalars that MessagePack can represent; nested ones become JSON text."""
     assert expected == scalar(value)
+
+
+_OTLP = (
+    '{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"0af7651916cd43dd8448eb211c80319c",'
+    '"spanId":"00f067aa0ba902b7","name":"a","attributes":['
+    r'{"key":"x","value":{"arrayValue":{"values":[{"stringValue":"\ud800"},{"kvlistValue":{"values":['
+    r'{"key":"\udc00","value":{"stringValue":"\ud83d\ud83d\ude00"}}]}}]}}}]}]}]}]}'
+)
+
+
+@pytest.mark.parametrize("line", [_OTLP, r'{"name":"a","attributes":{"x":["\ud800",{"\udc00":"\ud83d\ud83d\ude00"}]}}'])
+def test_no_lone_surrogate_reaches_a_witness(line: str) -> None:
+    """Those that JSON escapes in nested values and their names are replaced when a record or a file is read."""
+    rules, _ = compile_texts({"t.rules": "// Signal: S (low)\na.where(x exists)"})
+    read = spans_file.read([line.encode()], rules.interest, file="spans.jsonl")
+    [trace] = read.decoded.traces.values()
+
+    [fact] = Projector(rules).facts(trace)
+
+    assert {"x": '["\ufffd",{"\ufffd":"\ufffd\U0001f600"}]'} == fact.witness.attributes
 
 
 def test_text_exactly_as_long_as_it_may_be() -> None:

@@ -117,7 +117,7 @@ def test_occurrences_are_kept_when_a_fact_says_that_a_pair_asks() -> None:
 
     facts.add(replace(fact(2, 6), keys=(((b"x",),),)), 0, 1)
     other.add(replace(fact(3, None), keys=()), 0, 1)
-    facts.merge(other, 0)
+    facts.merge(other, 0, b"")
 
     expected = Occurrences(has_unstarted=True, kept=[Occurrence((2).to_bytes(8, "big"), (Variant(6, ((b"x",),)),))])
     assert (None, expected) == (before, facts.occurrences)
@@ -125,18 +125,22 @@ def test_occurrences_are_kept_when_a_fact_says_that_a_pair_asks() -> None:
 
 
 def test_parents_of_more_spans_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The limit on the parents of spans is another one than that on occurrences."""
+    """The limit on the parents of spans is another one than that on occurrences, also where facts are merged."""
     monkeypatch.setattr(occurrences, "MAX_OCCURRENCES", 1)
     monkeypatch.setattr(facts_of_windows, "MAX_SPANS", 2)
-    kept: dict[bytes, int] = {}
+    kept: dict[bytes, list[int]] = {}
 
     for atom in (ANCESTRY.fingerprint, b"another"):
-        of_atom = AtomFacts()
+        of_atom, merged = AtomFacts(), AtomFacts()
         for number in range(3):
-            of_atom.add(replace(fact(number, None), atom=atom, keys=((),)), 0, 1)
-        kept[atom] = len(of_atom.occurrences.kept) if of_atom.occurrences else 0
+            one = replace(fact(number, None), atom=atom, keys=((),))
+            of_atom.add(one, 0, 1)
+            other = AtomFacts()
+            other.add(one, 0, 1)
+            merged.merge(other, 0, atom)
+        kept[atom] = [len(each.occurrences.kept) for each in (of_atom, merged) if each.occurrences]
 
-    assert {ANCESTRY.fingerprint: 2, b"another": 1} == kept
+    assert {ANCESTRY.fingerprint: [2, 2], b"another": [1, 1]} == kept
 
 
 def test_what_an_earlier_version_stored_is_read() -> None:
@@ -154,8 +158,8 @@ def test_values_are_counted_instead_of_spans() -> None:
     other.add(replace(fact(9), keys=(((b"a",),),)), 3, 1)
     hidden.add(replace(fact(8), keys=((None,),)), 3, 1)
 
-    facts.merge(other, 3)
+    facts.merge(other, 3, b"")
 
     assert ([b"a", b"x", b"y"], None) == (facts.identities, facts.occurrences)
-    facts.merge(hidden, 3)
+    facts.merge(hidden, 3, b"")
     assert ([b"a", b"x", b"y"], Occurrences()) == (facts.identities, facts.occurrences)

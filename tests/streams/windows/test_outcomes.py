@@ -132,6 +132,24 @@ def test_witness_carries_only_what_may_leave() -> None:
     assert not witness.is_log
 
 
+def test_a_subject_that_is_compared_in_several_ways_is_shown_once() -> None:
+    """A pair, a sum and a count by have atoms of their own; each span is a witness once, with all that they show."""
+    rule = (
+        "// id: r\nwhen { payment } always { each payment has approval with same order.id } "
+        "never { sum(payment, amount) > 9 or count(payment by payee) > 9 or payment.where(x == 1) }"
+    )
+    life = Life(compiled(rule))
+    attributes: dict[str, Value] = {"order.id": 17, "amount": 5, "payee": "acme"}
+    life.arrive(100, span("payment", 2, 2, attributes), span("payment", 1, 3, attributes))
+
+    [finding] = life.findings(200)
+
+    assert [("payment", 2), ("payment", 1)] == [
+        (witness.subject, int.from_bytes(witness.span_id)) for witness in finding.witnesses
+    ]
+    assert [attributes, attributes] == [witness.attributes for witness in finding.witnesses]
+
+
 def test_log_record_is_a_witness_of_its_own_kind() -> None:
     """The longer identity marks a log record."""
     life = Life(compiled(UNCHECKED))
