@@ -20,6 +20,7 @@ from dsl import problems
 from dsl.check.check import check_body, check_cond, resolve_kind
 from dsl.check.lint import lint_cond, lint_rule
 from dsl.compile.assemble import Assembly
+from dsl.compile.dedup import dedup_specs
 from dsl.compile.definitions import read_names, used_names, without_repeated
 from dsl.files import headers, yaml_rules
 from dsl.files.definitions import read_files
@@ -207,7 +208,12 @@ def _compile_rule(draft: Draft, metadata: Metadata, parts: _SetParts, reported: 
     texts = [draft.condition, *(each.where for each in draft.exceptions)]
     shown = tuple(shown for _, shown in exceptions)
     rule = replace(rule, exceptions=shown, triage=metadata.triage, definitions=used_names(texts, names))
-    return CompiledRule(rule=rule, draft=draft, body=body, atom_specs=assembly.atom_specs, pairings=assembly.pairings)
+    atom_specs = assembly.atom_specs
+    if metadata.dedup is not None:
+        specs = dedup_specs(metadata.dedup, formula, atom_specs)
+        rule = replace(rule, dedup=replace(metadata.dedup, atoms=tuple(spec.fingerprint for spec in specs)))
+        atom_specs = {**atom_specs, **dict.fromkeys(specs, 0)}
+    return CompiledRule(rule=rule, draft=draft, body=body, atom_specs=atom_specs, pairings=assembly.pairings)
 
 
 def _rule(meta: Metadata, kind: Kind, text: str, fingerprint: str, formula: Formula, atoms: frozenset[bytes]) -> Rule:

@@ -17,6 +17,7 @@ from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import SafeRepresenter
 
 from dsl.compile.compile import CompiledRule
+from dsl.files.dedup import written
 from dsl.files.triage import KEYS
 from dsl.judge.ruleset import Rule, RuleException, Triage
 from dsl.syntax.printer import body_text
@@ -83,6 +84,7 @@ def _metadata(rule: Rule) -> dict[str, object]:
         "tags": list(rule.tags),
         "references": list(rule.references),
         **_triage(rule.triage),
+        "dedup": None if rule.dedup is None else written(rule.dedup),
         "enabled": rule.enabled,
         "mode": rule.mode.value,
         "timezone": rule.timezone,

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dsl.check.meaning import Meaning, meaning_of
 from dsl.compile.compile import CompiledRule
 from dsl.explain.phrase import clauses, joined, noun, sentence, whose_phrase
+from dsl.files.dedup import text as dedup_text
 from dsl.files.triage import KEYS
 from dsl.judge.atoms import ANCESTRY, AtomSpec, Use, key_text, lookup_names
 from dsl.judge.formula import compare
@@ -103,6 +104,8 @@ def _triage(rule: Rule) -> Iterator[str]:
         value = getattr(rule.triage, key)
         for text in value if isinstance(value, tuple) else () if value is None else (value,):
             yield f"{key.replace('_', ' ')}: {text}"
+    if rule.dedup is not None:
+        yield f"dedup: {dedup_text(rule.dedup)}"
 
 
 def _applies(meaning: Meaning) -> list[str]:
@@ -144,9 +147,11 @@ def _exception(exception: RuleException) -> str:
 
 def _exported_data(atom_specs: Collection[AtomSpec], identity: Iterable[str]) -> Iterator[str]:
     numbers = {key.name for spec in atom_specs if spec.use is Use.NUMBERS for key in spec.keys}
-    compared = {key.name for spec in atom_specs if spec.use is not Use.NUMBERS for key in spec.keys}
+    grouped = {key.name for spec in atom_specs if spec.use is Use.DEDUP for key in spec.keys}
+    others = frozenset({Use.NUMBERS, Use.DEDUP})
+    compared = {key.name for spec in atom_specs if spec.use not in others for key in spec.keys}
     links = {link for spec in atom_specs for link in spec.links}
-    shown = (spec for spec in atom_specs if spec != ANCESTRY)
+    shown = (spec for spec in atom_specs if spec != ANCESTRY and spec.use is not Use.DEDUP)
     named = {name for spec in shown for name in lookup_names(spec, shown=True)}
     yield "its id, name, service, start and duration"
     yield "if present, the attributes that the rule names: " + ", ".join(sorted(named))
@@ -157,6 +162,8 @@ def _exported_data(atom_specs: Collection[AtomSpec], identity: Iterable[str]) ->
         yield "if present, hashes of the values that pairs and aggregates compare: " + ", ".join(sorted(compared))
     if numbers:
         yield "if present, the numbers that aggregates are taken of: " + ", ".join(sorted(numbers))
+    if grouped:
+        yield "if present, hashes of the values that signals are grouped by: " + ", ".join(sorted(grouped))
 
 
 def _atom(spec: AtomSpec) -> str:

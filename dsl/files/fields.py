@@ -13,17 +13,17 @@ from enum import Enum
 from typing import TypeVar
 
 from dsl import problems
-from dsl.files import triage
+from dsl.files import dedup, triage
 from dsl.files.field import Field
 from dsl.judge.builtin import zone_names, zone_of
-from dsl.judge.ruleset import Kind, Mode, RuleSeverity, Triage
+from dsl.judge.ruleset import Dedup, Kind, Mode, RuleSeverity, Triage
 from dsl.problems import Problem, Spot
 
 _OWN_LIST_KEYS = ("controls", "tags", "references")
 LIST_KEYS = (*_OWN_LIST_KEYS, *triage.LIST_KEYS)
 SENTENCE_KEYS = triage.SENTENCE_KEYS
 _TEXT_KEYS = ("id", "kind", "severity", "owner", "description", "enabled", "mode", "timezone")
-HEADER_KEYS = (*_TEXT_KEYS, *_OWN_LIST_KEYS, *triage.KEYS)
+HEADER_KEYS = (*_TEXT_KEYS, *_OWN_LIST_KEYS, *triage.KEYS, dedup.KEY)
 DEFAULT_SEVERITY = RuleSeverity.HIGH
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -50,6 +50,7 @@ class Metadata:
     mode: Mode
     timezone: str
     triage: Triage
+    dedup: Dedup | None
 
 
 def read_metadata(fields: Mapping[str, Field], spot: Spot) -> tuple[Metadata, list[Problem]]:
@@ -75,6 +76,7 @@ def read_metadata(fields: Mapping[str, Field], spot: Spot) -> tuple[Metadata, li
         mode=_one_of(Mode, filled, "mode", reported) or Mode.LIVE,
         timezone=_timezone(filled, reported),
         triage=triage.read_triage(filled, reported),
+        dedup=dedup.read_dedup(filled, reported),
     ), reported
 
 

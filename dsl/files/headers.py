@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from itertools import pairwise
 
 from dsl import problems
+from dsl.files import dedup
 from dsl.files.draft import Draft, DraftFile
 from dsl.files.field import Field
 from dsl.files.fields import HEADER_KEYS, LIST_KEYS
@@ -92,7 +93,9 @@ def _fields(file: SourceFile, index: int, kinds: list[Kind], reported: list[Prob
         yield "signal", _field(file, index, signal, 1)
         if signal[2] is not None:
             yield "severity", _field(file, index, signal, 2)
-    elif (field := _FIELD.fullmatch(line)) and field[1] in HEADER_KEYS:
+    elif (field := _FIELD.fullmatch(line)) and field[1] == dedup.KEY:
+        yield from dedup.header_fields(_field(file, index, field, 2), reported)
+    elif field and field[1] in HEADER_KEYS:
         yield field[1], _field(file, index, field, 2, is_list=field[1] in LIST_KEYS)
     else:
         reported += _near_misses(file, index, is_header=True)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from enum import Enum
 from typing import TypeAlias
 
-from dsl.files import triage
+from dsl.files import dedup, triage
 from dsl.files.definitions import SET_EXCEPTION_KEYS, SET_KEYS
 from dsl.files.fields import LIST_KEYS, SENTENCE_KEYS
 from dsl.files.spans import EVENT_KEYS
@@ -100,6 +100,11 @@ def _rule() -> Json:
                 {"type": "string", "pattern": r"^\s*[0-9]{1,3}\s*$"},
             ]
         },
+        "dedup": _object(
+            dedup.KEYS,
+            {"by": _TEXTS, "for": {"type": "string", "pattern": r"^\s*[0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h|d)\s*$"}},
+            required=dedup.KEYS,
+        ),
         "exceptions": _list_of("exception"),
         "tests": _list_of("test"),
         "example_violation": _ref("example"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dsl import problems
+from dsl.files import dedup
 from dsl.files.definitions import SET_KEYS, DefinitionReader
 from dsl.files.draft import Draft, DraftFile, DraftTest
 from dsl.files.field import Field
@@ -81,6 +82,9 @@ class _RuleReader(YamlReader):
         for written, entry in rule.entries.items():
             key = SYNONYMS.get(written, written)
             if key not in _FIELD_KEYS:
+                continue
+            if key == dedup.KEY:
+                fields |= dedup.yaml_fields(self, entry.node)
                 continue
             if key in fields:
                 self.reported.append(problems.duplicate_key(entry.key.spot, key))

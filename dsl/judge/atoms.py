@@ -64,13 +64,15 @@ class Use(Enum):
 
     COMPARED: occurrences, events among them, keep the hashes of the keys' values, for pairs and `count by`. DISTINCT:
     the different values of the one key are counted instead of spans. NUMBERS: spans keep the number under the one key.
-    ENDS: the atom has no keys, and its facts the ends of spans.
+    ENDS: the atom has no keys, and its facts the ends of spans. DEDUP: no rule is judged by the atom; its witnesses
+    have the hashes of the keys' values, by which signals are grouped.
     """
 
     COMPARED = "with"
     DISTINCT = "distinct"
     NUMBERS = "number"
     ENDS = "ends"
+    DEDUP = "dedup"
 
 
 _COMPARED = Use.COMPARED

@@ -107,6 +107,19 @@ class Triage:
     risk_score: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Dedup:
+    """By what signals of a rule are grouped; it has no effect on verdicts.
+
+    Signals are grouped whose traces have the same values of the attributes `by`, sorted, and began in the same period
+    of `for_ms`. `atoms` remember the values: the rule's subjects in source order, with `Use.DEDUP`.
+    """
+
+    by: tuple[str, ...]
+    for_ms: int
+    atoms: tuple[bytes, ...] = field(default=(), repr=False)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """One compiled rule.
@@ -135,6 +148,12 @@ class Rule:
     exceptions: tuple[RuleException, ...] = ()
     definitions: tuple[str, ...] = ()
     triage: Triage = field(default_factory=Triage)
+    dedup: Dedup | None = None
+
+    @property
+    def remembered_atoms(self) -> frozenset[bytes]:
+        """The atoms whose facts the rule's verdicts and signals need: also those that only group signals."""
+        return self.atoms if self.dedup is None else self.atoms.union(self.dedup.atoms)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,7 +235,9 @@ def _fingerprint(rules: Iterable[Rule]) -> str:
             *(rule.id, rule.title, rule.severity.value, rule.kind.value, rule.controls, rule.owner, rule.tags),
             *(rule.description, rule.references, rule.enabled, rule.mode.value, rule.text, rule.fingerprint),
             *(rule.exceptions,),
-            *((rule.triage,) if rule.triage != Triage() else ()),  # a set without it keeps its fingerprint
+            # A set without them keeps its fingerprint.
+            *((rule.triage,) if rule.triage != Triage() else ()),
+            *((rule.dedup,) if rule.dedup is not None else ()),
         )
         for rule in rules
     ]

@@ -233,10 +233,15 @@ def _literal_text(literal: Literal) -> str:
         case Boolean(value):
             return "true" if value else "false"
         case Duration(value_ns):
-            return _duration_text(value_ns)
+            return duration_text(value_ns)
 
 
-def _duration_text(value_ns: float) -> str:
+def duration_text(value_ns: float) -> str:
+    """Return a duration in the largest unit that leaves no rest.
+
+    >>> duration_text(90 * 60 * 10**9)
+    '90m'
+    """
     whole_ns = _canonical(value_ns)
     for unit, size_ns in reversed(UNIT_NS.items()):
         if whole_ns and isinstance(whole_ns, int) and whole_ns % size_ns == 0:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from difflib import unified_diff
 
 from dsl import Rule, RuleSet
+from dsl.files.dedup import text as dedup_text
 from streams.config.units import iso_ms
 
 NAMED = 5
@@ -62,6 +63,7 @@ def rule_lines(rule: Rule) -> list[str]:
         "description": rule.description,
         "references": ", ".join(rule.references),
         **{key: _text(value) for key, value in asdict(rule.triage).items()},
+        "dedup": "" if rule.dedup is None else dedup_text(rule.dedup),
     }
     headers = [f"{name}: {text}" for name, text in fields.items() if text]
     exceptions = [f"except: {each.where}, {each.owner}, until {each.expires}" for each in rule.exceptions]

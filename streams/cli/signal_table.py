@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from streams.cli.signal_groups import Group, grouped, since_text
 from streams.observe.terminal import printable
 from topics.signals.digest import SEVERITIES, Digest
 from topics.times import rfc3339_clamped
@@ -49,14 +50,17 @@ class Filter:
         )
 
 
-def show(signals: Iterable[Digest], console: Console) -> None:
-    """Show signals until there are no more: on a terminal as a live table, otherwise a line each."""
+def show(signals: Iterable[Digest], console: Console, *, groups: bool = True) -> None:
+    """Show signals until there are no more: on a terminal as a live table, otherwise a line each.
+
+    If `groups`, signals with the same dedup uid are one line or row and a count.
+    """
     if not console.is_terminal:
-        for signal in signals:
+        for signal in grouped(signals) if groups else signals:
             console.file.write(line(signal) + "\n")
             console.file.flush()
         return
-    board = Board()
+    board = Board(groups=groups)
     # Drawn on a timer, not per signal: a burst is drawn once, and its last signal is shown.
     with Live(
         get_renderable=lambda: board.table(console.height - _FRAME_LINES),
@@ -68,32 +72,35 @@ def show(signals: Iterable[Digest], console: Console) -> None:
 
 
 class Board:
-    """The last signals by uid: an amended signal replaces the earlier revision."""
+    """The last signals by uid, or groups by dedup uid: an amended signal replaces the earlier revision."""
 
-    def __init__(self) -> None:
-        self._signals: dict[str, Digest] = {}
+    def __init__(self, *, groups: bool = True) -> None:
+        self._groups: dict[str, Group] = {}
+        self._is_grouped = groups
         self._count = 0
 
     def add(self, signal: Digest) -> None:
         """Add a signal, unless a later revision is present."""
         self._count += 1
-        known = self._signals.get(signal.uid)
-        if known is None or known.revision < signal.revision:
-            self._signals[signal.uid] = signal
-        if len(self._signals) > KEPT:
-            del self._signals[next(iter(self._signals))]
+        uid = signal.dedup.uid if signal.dedup and self._is_grouped else signal.uid
+        if (known := self._groups.get(uid)) is None:
+            self._groups[uid] = Group(signal)
+        else:
+            known.add(signal)
+        if len(self._groups) > KEPT:
+            del self._groups[next(iter(self._groups))]
 
     def table(self, height: int) -> Table:
         """Return the newest signals that fit into `height` lines, and the number of each verdict."""
-        signals = [*self._signals.values()]  # a copy: another thread draws the table
-        counts = Counter(signal.verdict for signal in signals)
+        groups = [*self._groups.values()]  # a copy: another thread draws the table
+        counts = Counter(group.shown.verdict for group in groups)
         summary = printable(", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())))
         table = Table(expand=True, caption=f"{self._count} signals; of the last findings {summary or 'none'}")
         for name in ("when", "judged at", "severity", "verdict", "rule", "trace"):
             table.add_column(name, no_wrap=True)
         table.add_column("message", overflow="ellipsis", no_wrap=True, ratio=1)
-        for signal in signals[-max(height, 1) :]:
-            table.add_row(*_cells(signal))
+        for group in groups[-max(height, 1) :]:
+            table.add_row(*_cells(group.shown, group.more))
         return table
 
 
@@ -109,7 +116,7 @@ def _verdict(signal: Digest) -> str:
     return signal.verdict if signal.revision == 1 else f"{signal.verdict} ({signal.revision})"
 
 
-def _cells(signal: Digest) -> Iterable[Text]:
+def _cells(signal: Digest, more: int) -> Iterable[Text]:
     happened, judged = rfc3339_clamped(signal.happened_ms), rfc3339_clamped(signal.time_ms)
     yield Text(happened[: len("2026-01-05T12:00:00")].replace("T", " "), "dim")
     yield Text(judged[len("2026-01-05T") : len("2026-01-05T12:00:00")], "dim")
@@ -117,4 +124,5 @@ def _cells(signal: Digest) -> Iterable[Text]:
     yield Text(printable(_verdict(signal)), VERDICT_COLOURS.get(signal.verdict, ""))
     yield Text(printable(signal.rule_id))
     yield Text(printable(signal.trace_id[:8]), "dim")
-    yield Text(printable(signal.message))
+    count = f"1 of {more + 1} {since_text(signal)}: " if more else ""
+    yield Text(printable(f"{count}{signal.message}"))

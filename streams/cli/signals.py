@@ -16,6 +16,7 @@ from confluent_kafka import Message
 from rich.console import Console
 
 from streams.cli import commands, options, signal_table, waterfall_html, waterfall_text
+from streams.cli.signal_groups import size_text
 from streams.cli.signal_table import Filter
 from streams.config.security import Security
 from streams.config.settings import Settings
@@ -55,6 +56,7 @@ def command() -> None:
 @click.option("--trace", callback=options.trace_id, help="Only this trace.")
 @options.output_format("text", "json", help_text="Output format; JSON is the signals as published, one per line.")
 @click.option("--once", is_flag=True, help="Print what the topic contains now, then exit.")
+@click.option("--all", "every", is_flag=True, help="Show each signal, instead of one of each dedup group and a count.")
 def tail(
     *,
     bootstrap: str,
@@ -67,8 +69,12 @@ def tail(
     trace: str | None,
     form: str,
     once: bool,
+    every: bool,
 ) -> None:
-    """Show signals as they come: on a terminal a table, in which an amended signal replaces the earlier revision."""
+    """Show signals as they come: on a terminal a table, in which an amended signal replaces the earlier revision.
+
+    If a rule has a dedup, the first signal of each group is shown, and how many more there are.
+    """
     settings = Settings(bootstrap=bootstrap, security=security, prefix=prefix, state_dir=Path())
     since = follow.since(begin, _now_ms())
     messages = follow.follow(settings.reader(), settings.topic("signals"), since, until_end=once or to_ms is not None)
@@ -80,7 +86,7 @@ def tail(
         for message, _ in signals:
             click.echo(message.value() or b"")
     else:
-        signal_table.show((signal for _, signal in signals), _console())
+        signal_table.show((signal for _, signal in signals), _console(), groups=not every)
 
 
 @command.command(
@@ -102,7 +108,7 @@ def show(*, uid: str, bootstrap: str, security: Security, prefix: str, begin: st
     rows, gone = trace_of(settings, signal)
     for text in gone:
         click.echo(text, err=True)
-    waterfall_text.show(signal, rows, _console())
+    waterfall_text.show(signal, rows, _console(), group=_group_size(settings, signal, begin))
     if html is not None:
         options.write_page(html, waterfall_html.page(signal, rows, gone))
 
@@ -147,6 +153,18 @@ def _find(settings: Settings, uid: str, begin: str) -> Digest:
         known = f"; its revisions are {', '.join(map(str, sorted(revisions)))}" if revisions else ""
         raise ConfigError(f"no signal {uid} is on {settings.topic('signals')}{known}")
     return revisions[max(selected)]
+
+
+def _group_size(settings: Settings, signal: Digest, begin: str) -> str | None:
+    """Return how many signals are in the signal's group; None if it has none."""
+    if signal.dedup is None:
+        return None
+    dedup_uid = signal.dedup.uid.encode()
+    messages = follow.follow(
+        settings.reader(), settings.topic("signals"), follow.since(begin, _now_ms()), until_end=True
+    )
+    found = _signals(each for each in messages if dedup_uid in (each.value() or b""))
+    return size_text(signal, (each for _, each in found))
 
 
 def _gone(source: SourceRange) -> str:

@@ -21,9 +21,9 @@ NAME_CHARS = 60
 INDENTS = 20
 
 
-def show(signal: Digest, rows: Sequence[Row], console: Console) -> None:
-    """Print the signal, then the first 500 spans of its trace."""
-    for text in _facts(signal):
+def show(signal: Digest, rows: Sequence[Row], console: Console, *, group: str | None = None) -> None:
+    """Print the signal, the size of its group if it has one, then the first 500 spans of its trace."""
+    for text in _facts(signal, group):
         console.print(text, soft_wrap=True)
     console.print()
     console.print(_table(rows[:ROWS], waterfall.extent(rows)))
@@ -31,7 +31,7 @@ def show(signal: Digest, rows: Sequence[Row], console: Console) -> None:
         console.print(f"… and {len(rows) - ROWS} more; --html shows up to 10,000")
 
 
-def _facts(signal: Digest) -> Sequence[Text]:
+def _facts(signal: Digest, group: str | None) -> Sequence[Text]:
     head = Text.assemble(
         (signal.severity, COLOURS[signal.severity]),
         "  ",
@@ -46,6 +46,7 @@ def _facts(signal: Digest) -> Sequence[Text]:
         f"judged at {rfc3339_clamped(signal.time_ms)}",
         f"missing   {', '.join(signal.missing) or '-'}",
         f"present   {', '.join(signal.present) or '-'}",
+        *([] if group is None else [f"signals   {group}"]),
     ]
     return [head, Text(printable(signal.message)), Text(""), *(Text(printable(each)) for each in lines)]
 

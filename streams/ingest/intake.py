@@ -88,6 +88,11 @@ class Intake:
                 "need attributes that are not redacted",
                 attributes=hidden,
             )
+        if ungrouped := self._projector.ungrouped:
+            log.warning(
+                "rules group signals by redacted attributes, whose values count as missing: set BETRACE_REDACT_KEY",
+                attributes=ungrouped,
+            )
         self._decoder = Decoder(self._projector.interest, self._settings.format)
         self._read_batch = None if self._format is Format.JSON else backend.batch_reader(self._projector.interest)
 

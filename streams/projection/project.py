@@ -44,6 +44,7 @@ NOTHING_SHOWN = Witness("", None, None, {})
 # A lookup of an enum member costs 0.05 µs.
 _COMPARED = Use.COMPARED
 _ENDS = Use.ENDS
+_DEDUP = Use.DEDUP
 
 VALUE_BYTES = 1024
 SERVICE_BYTES = 256
@@ -76,7 +77,14 @@ class Projector:
 
         Hashes of values can be compared if there is a key; numbers are not hashed, so redacted ones never can.
         """
-        atoms = self.rules.atoms.values()
+        return self._without_hash(atom for atom in self.rules.atoms.values() if atom.use is not _DEDUP)
+
+    @property
+    def ungrouped(self) -> list[str]:
+        """The names by which rules group signals, but that are redacted without a key: their values are missing."""
+        return self._without_hash(atom for atom in self.rules.atoms.values() if atom.use is _DEDUP)
+
+    def _without_hash(self, atoms: Iterable[Atom]) -> list[str]:
         return sorted({key.name for atom in atoms for key in atom.keys if self._hash_function(atom, key) is None})
 
     def facts(self, trace: TraceSpans) -> list[Fact]:
@@ -103,7 +111,8 @@ class Projector:
                     continue
                 witness = NOTHING_SHOWN
                 if of_span is not None and atom.use is not _ENDS:
-                    witness = shown.witness(atom, span, of_span)
+                    is_dedup = atom.use is _DEDUP
+                    witness = self._dedup_values(atom, span) if is_dedup else shown.witness(atom, span, of_span)
                 keys = self._keys(atom, span) if atom.pairing else None
                 yield Fact(atom.fingerprint, span.identity or span.span_id, atom.time_ns(span), witness, keys)
 
@@ -137,6 +146,18 @@ class Projector:
 
     def _hash_functions(self, atom: Atom) -> list[HashFunction | None]:
         return [*(self._hash_function(atom, key) for key in atom.keys), *[key_hash] * len(atom.links)]
+
+    def _dedup_values(self, atom: Atom, span: Span) -> Witness:
+        """Return a witness with the hashes of the values by which signals are grouped, as text by name.
+
+        Of several events that satisfy the atom, it has the values of the first. A value without a hash is missing.
+        """
+        hashes: dict[str, Scalar] = {}
+        for key, texts in zip(atom.keys, next(iter(atom.variants(span)), ()), strict=False):
+            hash_of = self._hash_function(atom, key)
+            if texts and hash_of is not None:
+                hashes[key.name] = _hash_text(texts, hash_of)
+        return Witness("", None, None, hashes)
 
     def _hash_function(self, atom: Atom, key: AtomKey) -> HashFunction | None:
         if atom.use is Use.NUMBERS:
@@ -207,6 +228,12 @@ class Shown:
         if known is None:
             known = self._values[name, id(value)] = (value, scalar(self._redaction.value(name, value)))
         return known[1]
+
+
+def _hash_text(texts: tuple[str, ...], hash_of: HashFunction) -> str:
+    """Return one hash of the elements of a value, in any order."""
+    hashes = sorted({hash_of(text).hex() for text in texts})
+    return hashes[0] if len(hashes) == 1 else key_hash(" ".join(hashes)).hex()
 
 
 def scalar(value: Value) -> Scalar:

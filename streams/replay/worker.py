@@ -129,7 +129,7 @@ def chosen(rules: RuleSet, ids: frozenset[str]) -> RuleSet:
         raise ConfigError(
             f"no rule has the id {', '.join(sorted(missing))}: the ids are {', '.join(rule.id for rule in rules.rules)}"
         )
-    atoms = frozenset().union(*(rule.atoms for rule in selected))
+    atoms = frozenset().union(*(rule.remembered_atoms for rule in selected))
     return RuleSet.of(selected, [atom for atom in rules.atoms.values() if atom.fingerprint in atoms], rules.texts)
 
 

@@ -15,6 +15,7 @@ from dsl import Judgement, Mode, Rule, RuleSet, Verdict, judge
 from dsl.judge.events import span_identity
 from streams.windows.chain import Chain, LastVerdict
 from streams.windows.close import Close
+from streams.windows.dedup import signal_dedup
 from streams.windows.facts import WitnessedSpan
 from streams.windows.pairs import pair_texts
 from topics.records.facts import TICK_MS
@@ -144,6 +145,7 @@ def _finding(
         witnesses=tuple(witnesses(chain, judgement)),
         pairs=tuple(pair_texts(judgement.explanations, chain.facts)),
         sources=tuple(SourceRange(at.topic, at.partition, at.first_offset, at.last_offset) for at in chain.sources),
+        dedup=signal_dedup(judgement.rule, chain.facts, first * TICK_MS),
     )
 
 

@@ -157,14 +157,15 @@ forms: st.SearchStrategy[list[Form]] = st.lists(
 )
 
 
-def compiled(forms: list[Form]) -> RuleSet:
-    """Returns the rule set of these forms, with the ids r0, r1 and so on."""
+def compiled(forms: list[Form], **fields: object) -> RuleSet:
+    """Returns the rule set of these forms, with the ids r0, r1 and so on, and these fields."""
     said = [
         {
             "id": f"r{number}",
             "kind": kind,
             "condition": body_text(form),
             "exceptions": [{"where": cond_text(cond)} for cond in exceptions],
+            **fields,
         }
         for number, ((form, kind), exceptions) in enumerate(forms)
     ]

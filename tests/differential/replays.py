@@ -52,12 +52,12 @@ def _found(signals: list[Signal], traces: int, tallies: Mapping[str, Tally], rea
     return Found(signals, traces, figures, read.minutes)
 
 
-def replayed(url: str, rules: RuleSet, plan: Plan, used: Settings = SETTINGS) -> Found:
+def replayed(url: str, rules: RuleSet, plan: Plan, used: Settings = SETTINGS, output: OutputOptions = FULL) -> Found:
     """What a replay in one process finds: signal by signal."""
     outbox: Outbox = Queue()  # type: ignore[assignment]  # it has what is used of one between processes
     inboxes: list[Inbox] = [Queue()]  # type: ignore[list-item]  # as above
     with tempfile.TemporaryDirectory() as directory:
-        job = Job(settings=used, texts=dict(rules.texts), only=None, plan=plan, archive=url, output=FULL)
+        job = Job(settings=used, texts=dict(rules.texts), only=None, plan=plan, archive=url, output=output)
         Worker(job, 0, plan.inputs, inboxes, outbox, Path(directory)).run()
     signals: list[Signal] = []
     while True:

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from topics.records.signals import record
 from topics.signals.digest import Digest, digest
-from topics.signals.finding import Finding, RuleText, SignalWitness, SourceRange
+from topics.signals.finding import Dedup, Finding, RuleText, SignalWitness, SourceRange
 
 RULE = RuleText(
     id="pii-access-is-logged",
@@ -67,6 +67,8 @@ TRIAGED = replace(
         risk_score=73,
     ),
 )
+DEDUP = Dedup("f4e1fbd8-0924-5408-a048-31b4f56e71b4", ("tenant.id", "user.id"), 1_767_610_800_000, 1_767_614_400_000)
+GROUPED = replace(FINDING, dedup=DEDUP)
 AMENDED = replace(FINDING, revision=2, previous_verdict="broken", verdict="held", missing=(), late=True)
 
 
@@ -144,6 +146,8 @@ findings = st.builds(
     present=_lists,
     witnesses=st.lists(_witnesses, max_size=6).map(tuple),
     sources=st.lists(_sources, max_size=4).map(tuple),
+    dedup=st.none()
+    | st.builds(Dedup, st.uuids().map(str), st.lists(_texts, max_size=4).map(tuple), _times_ms, _times_ms),
 )
 """Any finding whose texts can be written as UTF-8 and whose numbers fit 64 bits."""
 

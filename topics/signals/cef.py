@@ -8,8 +8,9 @@ equal bytes.
 In the header `\` and `|` are escaped, in values `\`, `=` and line breaks (as `\n` and `\r`); any other non-printable
 character becomes a space. A text longer than its key allows is truncated with a mark. CEF has no keys for witnesses: a
 line has their number, and the span, service and user of the first one. `start` and `end` are the first and the last
-start of a witness, in span time; custom keys hold the window's bounds, in record time. Of
-what the rule states for triage, a line has the risk score and the ids of ATT&CK and ATLAS. `read` parses a line.
+start of a witness, in span time; custom keys hold the window's bounds, in record time. Of what the rule states for
+triage, a line has the risk score and the ids of ATT&CK and ATLAS. How it is grouped is in keys of the vendor, such as
+`BeTraceDedupUid`, because CEF defines none. `read` parses a line.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ LABELS = {
     "c6a2": "Source IPv6 Address",
 }
 """The label of each custom key in use; a line states it as `cs1Label=traceId`."""
+
+DEDUP_UID, DEDUP_BY, DEDUP_FROM, DEDUP_TO = (f"BeTraceDedup{name}" for name in ("Uid", "By", "From", "To"))
 
 _HEADER_FIELDS = 7
 _ESCAPES = str.maketrans({"\\": r"\\", "=": r"\=", "\n": r"\n", "\r": r"\r"})
@@ -101,6 +104,11 @@ def _extension(finding: Finding, message: str) -> Iterator[tuple[str, str]]:
         if text:
             yield f"{key}Label", LABELS[key]
             yield key, truncate_text(text, STRING_BYTES)
+    if (dedup := finding.dedup) is not None:
+        yield DEDUP_UID, dedup.uid
+        yield DEDUP_BY, truncate_text(", ".join(dedup.by), STRING_BYTES)
+        yield DEDUP_FROM, str(dedup.from_ms)
+        yield DEDUP_TO, str(dedup.to_ms)
 
 
 def _actor(witnesses: tuple[SignalWitness, ...]) -> Iterator[tuple[str, str]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from topics.signals import cef, ecs_objects, ocsf_objects
-from topics.signals.finding import SignalWitness, SourceRange
+from topics.signals.finding import Dedup, SignalWitness, SourceRange
 from topics.times import EPOCH
 from topics.values import Scalar
 
@@ -31,7 +31,7 @@ class Digest:
     """One revision of a finding; `time_ms` is the record time at which its window closed, `trace_id` is lower-case hex.
 
     `first_ms` is the start of the window, None in CEF of an earlier version. `start_ms` is the earliest start of a
-    witness, in span time, None when no witness has one.
+    witness, in span time, None when no witness has one. `dedup` is None when the rule has none.
     """
 
     uid: str
@@ -49,6 +49,7 @@ class Digest:
     sources: tuple[SourceRange, ...]
     first_ms: int | None = None
     start_ms: int | None = None
+    dedup: Dedup | None = None
 
     @property
     def happened_ms(self) -> int:
@@ -90,6 +91,7 @@ def _from_ocsf(value: bytes) -> Digest:
         sources=_sources(betrace),
         first_ms=betrace.window.first_ms,
         start_ms=signal.start_time,
+        dedup=_dedup(betrace),
     )
 
 
@@ -112,6 +114,7 @@ def _from_ecs(value: bytes) -> Digest:
         sources=_sources(betrace),
         first_ms=betrace.window.first_ms,
         start_ms=None if signal.event.start is None else _ms(signal.event.start),
+        dedup=_dedup(betrace),
     )
 
 
@@ -136,7 +139,18 @@ def _from_cef(line: str) -> Digest:
         ),
         first_ms=int(keys["deviceCustomDate1"]) if "deviceCustomDate1" in keys else None,
         start_ms=int(keys["start"]) if "start" in keys else None,
+        dedup=_cef_dedup(keys) if cef.DEDUP_UID in keys else None,
     )
+
+
+def _dedup(betrace: ocsf_objects.Betrace) -> Dedup | None:
+    dedup = betrace.dedup
+    return None if dedup is None else Dedup(dedup.uid, tuple(dedup.by), dedup.from_ms, dedup.to_ms)
+
+
+def _cef_dedup(keys: dict[str, str]) -> Dedup:
+    from_ms, to_ms = int(keys[cef.DEDUP_FROM]), int(keys[cef.DEDUP_TO])
+    return Dedup(keys[cef.DEDUP_UID], _split_list(keys.get(cef.DEDUP_BY)), from_ms, to_ms)
 
 
 def _witness(data: ocsf_objects.EvidenceData | ecs_objects.Evidence, attributes: dict[str, Scalar]) -> SignalWitness:

@@ -9,6 +9,7 @@ Integers fit 64 bits and texts hold no lone surrogates, as the decoding of the s
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -101,6 +102,19 @@ class PairText(NamedTuple):
     spans: str
 
 
+class Dedup(msgspec.Struct, frozen=True):
+    """How a signal is grouped: findings with the same `uid` are one alert.
+
+    They are about the same rule, have the same values of the attributes `by`, and their first facts (`first_fact_ms`)
+    lie in the same period, from `from_ms` up to but not including `to_ms`, in record time.
+    """
+
+    uid: str
+    by: tuple[str, ...]
+    from_ms: int
+    to_ms: int
+
+
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """A verdict to be published: `revision` 1 is the first of its chain, and each change of the verdict adds one.
 
@@ -109,8 +123,9 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     record that concerns this rule, `first_ms` and `last_ms` are the bounds of the window, `closed_ms` is the time at
     which it closed, and `first_published_ms` is the `closed_ms` of revision 1. `missing` are the subjects that should
     have been in the trace, and `present` those that should not. Witnesses are in display order, the most informative
-    first. `pairs` adds details to `missing` and `present`. A summary represents all findings of a rule that the limit
-    of signals withheld in an hour, `withheld` of them; it describes the first one, without witnesses.
+    first. `pairs` adds details to `missing` and `present`. `dedup` is None if the rule has none, and in a summary. A
+    summary represents all findings of a rule that the limit of signals withheld in an hour, `withheld` of them; it
+    describes the first one, without witnesses.
     """
 
     rule: RuleText
@@ -133,6 +148,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     sources: tuple[SourceRange, ...]
     pairs: tuple[PairText, ...] = ()
     withheld: int = 0
+    dedup: Dedup | None = None
 
     @property
     def happened_ms(self) -> int:
@@ -176,3 +192,15 @@ def uid(rule_id: str, rule_fingerprint: str, trace_id: bytes, first_fact_ms: int
     '8d59ea30-cada-5c5f-9adb-c188237550f0'
     """
     return str(uuid.uuid5(NAMESPACE, f"{rule_id}\n{rule_fingerprint}\n{trace_id.hex()}\n{first_fact_ms}"))
+
+
+def dedup_of(rule_id: str, rule_fingerprint: str, values: Mapping[str, str | None], period_ms: range) -> Dedup:
+    """Return how a finding is grouped by hashes of values, None where one is missing, and by its period in record time.
+
+    >>> dedup_of("pii-is-audited", "5f2a", {"user.id": "c0ffee", "tenant.id": None}, range(0, 3_600_000)).uid
+    'f4e1fbd8-0924-5408-a048-31b4f56e71b4'
+    """
+    from_ms, to_ms = period_ms.start, period_ms.stop
+    content = ["dedup", rule_id, rule_fingerprint, sorted(values.items()), from_ms, to_ms]
+    dedup_uid = uuid.uuid5(NAMESPACE, msgspec.json.encode(content).decode())
+    return Dedup(str(dedup_uid), tuple(sorted(values)), from_ms, to_ms)

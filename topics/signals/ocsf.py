@@ -292,4 +292,10 @@ def betrace(finding: Finding) -> ocsf.Betrace:
         missing=list(finding.missing),
         present=list(finding.present),
         source=[ocsf.Source(*source) for source in sorted(finding.sources)],
+        dedup=_dedup(finding),
     )
+
+
+def _dedup(finding: Finding) -> ocsf.Dedup | None:
+    dedup = finding.dedup
+    return None if dedup is None else ocsf.Dedup(dedup.uid, list(dedup.by), dedup.from_ms, dedup.to_ms)

@@ -250,8 +250,24 @@ class Source(Object, frozen=True):
     last_offset: int
 
 
+class Dedup(Object, frozen=True):
+    """How the finding is grouped: those with the same `uid` are one alert.
+
+    They have the same values of the attributes `by`, and began in the period from `from_ms` up to but not including
+    `to_ms`, in record time.
+    """
+
+    uid: str
+    by: list[str]
+    from_ms: int
+    to_ms: int
+
+
 class Betrace(Object, frozen=True, kw_only=True):
-    """Data for which OCSF has no attribute. `missing` should have been in the trace, `present` should not."""
+    """Data for which OCSF has no attribute. `missing` should have been in the trace, `present` should not.
+
+    `dedup` is omitted if the rule has none.
+    """
 
     schema: int
     trace_id: str
@@ -265,6 +281,7 @@ class Betrace(Object, frozen=True, kw_only=True):
     present: list[str]
     source: list[Source]
     previous_verdict: str | None = None
+    dedup: Dedup | None = None
 
 
 class Unmapped(Object, frozen=True):

@@ -60,6 +60,7 @@ def truncate_texts(finding: Finding, limit_bytes: int) -> Finding:
         present=_truncate_list(finding.present, limit_bytes),
         witnesses=tuple(_truncate_witness(witness, limit_bytes) for witness in finding.witnesses),
         sources=finding.sources[:LIST_ITEMS],
+        dedup=finding.dedup and replace(finding.dedup, by=_truncate_list(finding.dedup.by, limit_bytes)),
     )
 
 

@@ -96,6 +96,20 @@ def test_triage_is_part_of_the_fingerprint_of_a_set() -> None:
     assert scored.rules[0].fingerprint == plain.rules[0].fingerprint
 
 
+def test_dedup_is_part_of_the_fingerprint_of_a_set() -> None:
+    """Another dedup is another set but no other rule, judged by the same atoms: open windows keep their facts."""
+    rule = "when { a } always { b }"
+    plain, hourly, daily = (
+        compile_texts({"r.rules": f"// id: r\n{dedup}{rule}"})[0]
+        for dedup in ("", "// dedup: user.id for 1h\n", "// dedup: user.id for 1d\n")
+    )
+
+    assert len({plain.fingerprint, hourly.fingerprint, daily.fingerprint}) == 3
+    assert plain.rules[0].fingerprint == hourly.rules[0].fingerprint == daily.rules[0].fingerprint
+    assert plain.rules[0].atoms == hourly.rules[0].atoms
+    assert len(hourly.atoms) == 2 * len(plain.atoms)
+
+
 def test_list_files_travel_with_the_set(tmp_path: Path) -> None:
     """The texts of a set have the list files that it names, so that it compiles elsewhere to the same set."""
     (tmp_path / "lists").mkdir()

@@ -37,6 +37,7 @@ rules:
     related: [other]
     runbook: call them
     false_positives: exports, at night
+    dedup: {for: 5400s, by: 'user.id, tenant.id'}
     timezone: Europe/Berlin
     mode: shadow
     enabled: false
@@ -79,6 +80,11 @@ rules:
   false_positives:
   - exports, at night
   risk_score: 0
+  dedup:
+    by:
+    - tenant.id
+    - user.id
+    for: 90m
   enabled: false
   mode: shadow
   timezone: Europe/Berlin

@@ -86,6 +86,18 @@ def test_differences_show_what_names_stand_for() -> None:
     ]
 
 
+def test_differences_show_the_dedup() -> None:
+    """A changed dedup is a difference of the rule."""
+    old, new = (
+        compile_texts({"a.rules": f"// id: a\n// kind: pattern\n// dedup: user.id for {period}\na"})[0]
+        for period in ("60m", "1d")
+    )
+
+    assert ["-dedup: user.id for 1h", "+dedup: user.id for 1d"] == [
+        line for line in differences(old, new) if line[:1] in "+-" and line[:3] not in ("---", "+++")
+    ]
+
+
 @pytest.mark.broker
 def test_rules_with_an_error_are_refused_whole(rules: Path, kafka: str, fresh_prefix: str) -> None:
     """One bad rule among good ones: nothing is written, and the active set stays."""

@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient
 from msgspec.structs import replace
 
 from streams.cli import main
-from tests.support.findings import AMENDED, FINDING
+from tests.support.findings import AMENDED, FINDING, GROUPED
 from tests.support.installation import installed
 from tests.support.waiting import next_line
 from topics.records.signals import SignalFormat, record
@@ -164,6 +164,22 @@ def test_signals_are_shown_as_they_come(kafka: str, prefix: str) -> None:
         second = next_line(tail.stdout, "the second signal")
         tail.terminate()
     assert ("pii-access-is-logged" in first, "other-rule" in second) == (True, True)
+
+
+@pytest.mark.parametrize("format", SignalFormat)
+def test_signals_of_a_group_are_counted(kafka: str, prefix: str, format: SignalFormat) -> None:  # noqa: A002, as the setting
+    """Of a group `tail` shows the first signal and a count, and with `--all` each signal; `show` has the count too."""
+    others = [replace(GROUPED, trace_id=bytes(15) + bytes([number]), sources=()) for number in (1, 2)]
+    put(kafka, prefix, replace(GROUPED, sources=()), *others, OTHER, format=format)
+
+    lines = call(kafka, prefix, "tail", "--from", "earliest", "--once").stdout.splitlines()
+    every = call(kafka, prefix, "tail", "--from", "earliest", "--once", "--all").stdout.splitlines()
+    shown = call(kafka, prefix, "show", GROUPED.uid).stdout
+
+    same = "with the same tenant.id, user.id from 2026-01-05T11:00:00.000Z to 2026-01-05T12:00:00.000Z"
+    assert (len(lines), len(every)) == (3, 4)
+    assert lines[-1].endswith(f"and 2 more {same}")
+    assert f"\nsignals   3 {same}" in shown
 
 
 @pytest.mark.parametrize(

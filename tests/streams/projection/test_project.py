@@ -485,3 +485,41 @@ def test_withheld_witnesses_change_no_other_field() -> None:
 
     assert [each.witness is None for each in shown] == [each.witness is None for each in bare]
     assert [replace(each, witness=None) for each in shown] == [replace(each, witness=None) for each in bare]
+
+
+KEY = b"0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    ("redaction", "is_keyed"),
+    [
+        (Redaction(), False),
+        (Redaction(treatments("user.id=hash"), KEY), True),
+        (Redaction(treatments("user.id=drop"), KEY), True),
+        (Redaction(treatments("user.id=mask")), None),
+    ],
+)
+def test_values_of_groups_travel_as_hashes(redaction: Redaction, *, is_keyed: bool | None) -> None:
+    """A hash is keyed if the attribute is redacted, whatever the treatment; without a key the value stays."""
+    rules, _ = compile_texts({"t.rules": "// id: r\n// kind: pattern\n// dedup: user.id, order for 1h\na"})
+    projector = Projector(rules, redaction=redaction)
+    span = Span("a", identity=b"1", start_ns=1, attributes={"user.id": "u-17", "secret": 1})
+
+    shown = [fact.witness for fact in projector.facts_of([span]) if fact.witness is not None]
+    [grouped] = [witness for witness in shown if not witness.name]
+
+    assert (grouped.service, grouped.duration_ns) == (None, None)
+    assert grouped.attributes.keys() == (set() if is_keyed is None else {"user.id"})
+    assert (grouped.attributes.get("user.id") == key_hash("u-17").hex()) is (is_keyed is False)
+    assert (["user.id"] if is_keyed is None else []) == projector.ungrouped
+    assert [] == projector.uncomparable
+
+
+def test_values_of_groups_are_the_only_addition(rules: RuleSet) -> None:
+    """What a witness shows of a span is the same with a dedup, which adds facts to those of the rule."""
+    grouped, _ = compile_texts({"export.rules": RULES.replace("trace", "// dedup: secret for 1h\ntrace", 1)})
+
+    plain, every = (Projector(each).facts_of([EXPORT, AUDIT]) for each in (rules, grouped))
+
+    assert plain == [fact for fact in every if fact.atom in rules.atoms]
+    assert 2 * len(plain) == len(every)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from tests.support.findings import ACCESS, AMENDED, FINDING, TRIAGED, findings
+from tests.support.findings import ACCESS, AMENDED, DEDUP, FINDING, GROUPED, TRIAGED, findings
 from topics.signals import cef
 from topics.signals.finding import Finding
 
@@ -122,3 +122,16 @@ def test_metadata_for_triage_has_custom_keys() -> None:
 
     assert (keys["cn3Label"], keys["cn3"]) == ("riskScore", "73")
     assert (keys["flexString2Label"], keys["flexString2"]) == ("techniques", "AML.T0051.000, T1005, T1567.002, TA0010")
+
+
+def test_dedup_has_keys_of_the_vendor() -> None:
+    """A line says how it is grouped; one of a rule without dedup has no such key."""
+    _, keys = written(GROUPED)
+
+    assert {key: text for key, text in keys.items() if key.startswith("BeTrace")} == {
+        "BeTraceDedupUid": DEDUP.uid,
+        "BeTraceDedupBy": "tenant.id, user.id",
+        "BeTraceDedupFrom": "1767610800000",
+        "BeTraceDedupTo": "1767614400000",
+    }
+    assert not any(key.startswith("BeTrace") for key in written(FINDING)[1])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from msgspec.structs import replace
 
-from tests.support.findings import AMENDED, FINDING, findings
+from tests.support.findings import AMENDED, FINDING, GROUPED, findings
 from topics.records.signals import SignalFormat, record
 from topics.signals import cef
 from topics.signals.digest import NotASignalError, digest
@@ -17,7 +17,7 @@ FORMATS = pytest.mark.parametrize("format", SignalFormat)
 
 
 @FORMATS
-@pytest.mark.parametrize("finding", [FINDING, AMENDED])
+@pytest.mark.parametrize("finding", [FINDING, AMENDED, GROUPED])
 def test_typical_signals(finding: Finding, format: SignalFormat) -> None:  # noqa: A002, as the argument
     """The digest has the data of the finding, in each format."""
     actual = digest(record(finding, logged_ms=7, source="s", format=format).value)
@@ -29,6 +29,7 @@ def test_typical_signals(finding: Finding, format: SignalFormat) -> None:  # noq
     assert (actual.verdict, actual.trace_id) == (finding.verdict, finding.trace_id.hex())
     assert (actual.message, actual.missing, actual.present) == (sentence(finding), finding.missing, finding.present)
     assert actual.sources == finding.sources
+    assert actual.dedup == finding.dedup
 
 
 @pytest.mark.parametrize("format", [SignalFormat.OCSF, SignalFormat.ECS])

@@ -10,7 +10,7 @@ from hypothesis import given
 from msgspec.structs import replace
 
 from tests.support.ecs_fields import problems
-from tests.support.findings import ACCESS, AMENDED, FINDING, RULE, TRIAGED, findings, shown
+from tests.support.findings import ACCESS, AMENDED, DEDUP, FINDING, GROUPED, RULE, TRIAGED, findings, shown
 from topics.signals import ecs, ecs_objects
 from topics.signals.finding import Finding
 
@@ -199,3 +199,15 @@ def test_threats_of_one_framework_name_it(attack: tuple[str, ...], atlas: tuple[
     finding = replace(FINDING, rule=replace(RULE, attack=attack, atlas=atlas))
 
     assert written(finding)["threat"]["framework"] == expected
+
+
+def test_dedup_is_under_betrace() -> None:
+    """ECS has no field for a group of alerts; a signal of a rule without dedup has none."""
+    signal = written(GROUPED)
+
+    assert problems(json.dumps(signal).encode()) == []
+    assert (DEDUP.uid, ["tenant.id", "user.id"]) == (
+        signal["betrace"]["dedup"]["uid"],
+        signal["betrace"]["dedup"]["by"],
+    )
+    assert "dedup" not in written(FINDING)["betrace"]

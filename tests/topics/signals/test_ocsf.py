@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from msgspec.structs import replace
 
-from tests.support.findings import ACCESS, AMENDED, FINDING, TRIAGED, findings, shown
+from tests.support.findings import ACCESS, AMENDED, DEDUP, FINDING, GROUPED, TRIAGED, findings, shown
 from tests.support.ocsf_schema import problems
 from topics.signals import ocsf
 from topics.signals.finding import Finding, SourceRange
@@ -27,7 +27,8 @@ def detection(finding: Finding) -> Finding:
 
 
 @pytest.mark.parametrize(
-    "finding", [FINDING, AMENDED, TRIAGED, detection(TRIAGED), detection(FINDING), detection(AMENDED)]
+    "finding",
+    [FINDING, AMENDED, TRIAGED, GROUPED, *map(detection, (TRIAGED, GROUPED, FINDING, AMENDED))],
 )
 def test_known_findings_are_ocsf(finding: Finding) -> None:
     """Typical signals have only attributes that OCSF defines, and all that it requires."""
@@ -316,3 +317,16 @@ def test_metadata_for_triage_has_its_places() -> None:
         "modified": ["2026-02-01"],
         "false_positives": ["the nightly export"],
     }
+
+
+def test_dedup_is_where_the_other_formats_have_it() -> None:
+    """OCSF has no attribute for a group of findings; a finding of a rule without dedup has none."""
+    expected = {
+        "uid": DEDUP.uid,
+        "by": ["tenant.id", "user.id"],
+        "from_ms": 1_767_610_800_000,
+        "to_ms": 1_767_614_400_000,
+    }
+
+    assert expected == written(GROUPED)["unmapped"]["betrace"]["dedup"]
+    assert "dedup" not in written(FINDING)["unmapped"]["betrace"]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tests.support.findings import ACCESS, FINDING
-from topics.signals.finding import Finding, SourceRange
+from topics.signals.finding import Dedup, Finding, SourceRange
 from topics.signals.truncate import LIST_ITEMS, encode_within_limit, truncate_text
 
 LIMIT_BYTES = 400 * 1024
@@ -79,6 +79,7 @@ def test_the_worst_finding_fits(char: str) -> None:
     rule = replace(rule, attack=("T1059.001",) * 300, atlas=("AML.T0051.000",) * 300)
     sources = tuple(SourceRange("t" * 249, n, n, n) for n in range(10_000))
     finding = replace(heavy(50, long), rule=rule, missing=many, present=many, sources=sources)
+    finding = replace(finding, dedup=Dedup("u" * 36, many, 0, 1))
 
     value = encode_within_limit(finding, LIMIT_BYTES, lambda shown, _: msgspec.json.encode(shown))
 
