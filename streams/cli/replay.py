@@ -26,7 +26,8 @@ from streams.replay.outcome import OutputOptions
 from streams.replay.plan import Period, Plan
 from streams.replay.publish import Publishing
 from streams.replay.run import Replay, Result, Team
-from streams.replay.worker import Job, chosen
+from streams.replay.worker import Job
+from streams.rules.chosen import chosen
 from topics.cluster import admin
 from topics.spec import Layout
 
