@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from pathlib import Path
@@ -87,3 +88,17 @@ def test_trace_is_printed_as_a_test(settings: Settings, tmp_path: Path, trace: i
     )
     assert "hmac-sha256:" in printed.stdout
     assert (0, True) == (checked.exit_code, "1 rule, 1 test: 0 errors" in checked.stderr)
+
+
+def test_traces_are_found_by_an_expression(settings: Settings) -> None:
+    """The traces for which an expression is true come with their services and root; a cut one is only counted."""
+    options = ["--from", "1h", "--format", "json", "--max-duration", "5m", "--gap", "90s", "--processes", "1"]
+
+    done = call(settings, "find", "payment and not approval", *options)
+
+    assert 0 == done.exit_code
+    [found] = [json.loads(line) for line in done.stdout.splitlines()]
+    expected = {"trace_id": "02" * 16, "time": "2026-01-05T12:00:00.000Z", "services": ["shop"], "root": "POST /pay"}
+    assert expected == found
+    assert "1 traces found; 15 spans read, 0 unreadable records\n" in done.stderr
+    assert "1 traces cannot be decided" in done.stderr
