@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from confluent_kafka import Message, TopicPartition
 
 from streams.config.settings import Settings
-from streams.errors import StateError
+from streams.errors import ConfigError, StateError
 from streams.kafka.clients import PARTITION_EOF
 from streams.kafka.unreadable import UnreadableRange, UnreadableTracker
 from streams.replay import plan as planning
@@ -102,8 +102,10 @@ class PeriodReader:
 def _plan(settings: Settings, archive: str | None, period: Period, now_ms: int) -> Plan:
     if archive is None:
         return planning.of_kafka(admin.connect(settings.client()), settings, period, now_ms)
-    from streams.replay import archive_feed  # noqa: PLC0415, an extra
-
+    try:
+        from streams.replay import archive_feed  # noqa: PLC0415, an extra
+    except ImportError as error:
+        raise ConfigError(f"{error.name} is not installed: pip install 'betrace[archive]'") from error
     return archive_feed.plan(archive, settings, period, now_ms)
 
 

@@ -102,3 +102,16 @@ def test_traces_are_found_by_an_expression(settings: Settings) -> None:
     assert expected == found
     assert "1 traces found; 15 spans read, 0 unreadable records\n" in done.stderr
     assert "1 traces cannot be decided" in done.stderr
+
+
+def test_names_are_listed(settings: Settings) -> None:
+    """The names in the topics come with their counts and redacted values, those of the period only."""
+    options = ["--from", "25m", "--redact", "order=hash", "--format", "json"]
+
+    done = call(settings, "attributes", *options)
+
+    found = {line["name"]: line for line in map(json.loads, done.stdout.splitlines())}
+    assert (0, {"payment", "order", "service.name"}) == (done.exit_code, {*found})
+    assert (10, ["shop"]) == (found["payment"]["spans"], found["service.name"]["examples"])
+    assert found["order"]["examples"][0].startswith("hmac-sha256:")
+    assert "10 spans counted, 0 unreadable records" in done.stderr
