@@ -7,7 +7,7 @@ import time
 import click
 import msgspec
 
-from dsl import RulesError, Verdict
+from dsl import RulesError, RuleSet, Verdict
 from dsl.show import render_text
 from streams.cli import commands, options, replay_run
 from streams.cli.made_settings import made_settings
@@ -80,7 +80,7 @@ def command(
     elif found:
         for line in table(("TRACE", "TIME", "SERVICES", "ROOT SPAN"), map(_cells, found)):
             click.echo(line)
-    _report(result, matches, len(found))
+    _report(result, rules, matches, len(found))
 
 
 def _cells(each: FoundTrace) -> tuple[str, str, str, str]:
@@ -88,7 +88,7 @@ def _cells(each: FoundTrace) -> tuple[str, str, str, str]:
     return each.trace_id, each.time, printable(", ".join(each.services)[:NAME_CHARS]), root
 
 
-def _report(result: Result, matches: Matches, shown: int) -> None:
+def _report(result: Result, rules: RuleSet, matches: Matches, shown: int) -> None:
     """Report on stderr how many traces were found, and what could not be decided or read."""
     read = result.read
     more = "" if matches.count <= shown else f", {shown:,} of them printed: raise --limit"
@@ -99,4 +99,4 @@ def _report(result: Result, matches: Matches, shown: int) -> None:
     undecided = sum(tally.verdicts[Verdict.UNDETERMINED.value] for tally in result.tallies.values())
     if undecided:
         click.echo(f"{undecided:,} traces cannot be decided: they were cut, or a value is unknown", err=True)
-    replay_run.report(result)
+    replay_run.report(result, rules)

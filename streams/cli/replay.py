@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import click
 
-from dsl import Verdict
+from dsl import RuleSet, Verdict
 from streams.cli import commands, options, replay_run, replayed
 from streams.cli.load import load
 from streams.cli.made_settings import made_settings
@@ -94,7 +94,7 @@ def command(
         processes,
         lambda: _views(request, rule_ids, view, who, table=form == "text", publish=publish),
     )
-    raise click.exceptions.Exit(_end(result, given))
+    raise click.exceptions.Exit(_end(result, given, request.rules))
 
 
 def _views(
@@ -120,7 +120,7 @@ def _views(
         yield replayed.Rows() if table else replayed.Lines()
 
 
-def _end(result: Result, views: list[View]) -> int:
+def _end(result: Result, views: list[View], rules: RuleSet) -> int:
     """Report what was read, and return the exit code."""
     for view in views:
         if isinstance(view, Publishing):
@@ -133,5 +133,5 @@ def _end(result: Result, views: list[View]) -> int:
         f"of windows judged, rules broken {broken:,} times",
         err=True,
     )
-    replay_run.report(result)
+    replay_run.report(result, rules)
     return EXIT_BROKEN if broken else 0

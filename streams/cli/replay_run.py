@@ -21,6 +21,7 @@ from streams.config.settings import Settings
 from streams.config.units import iso_ms
 from streams.errors import ConfigError
 from streams.replay import plan as planning
+from streams.replay import unseen
 from streams.replay.outcome import OutputOptions
 from streams.replay.plan import Period, Plan
 from streams.replay.run import Replay, Result, Team
@@ -121,9 +122,11 @@ def _pass_on(result: Result, views: list[View]) -> None:
             view.take(signals)
 
 
-def report(result: Result) -> None:
-    """Report on stderr what was not judged, and what the verdicts may depend on."""
+def report(result: Result, rules: RuleSet) -> None:
+    """Report on stderr what was not judged, what the verdicts may depend on, and which names rules wait for."""
     read = result.read
+    for each in unseen.of_rules(rules, result.tallies, read.names):
+        click.echo(f"{each.rule} applies to no trace: nothing that was read has {', '.join(each.names)}", err=True)
     if result.half_seen:
         click.echo(
             f"{len(result.half_seen):,} more traces began before the period read and were never at rest since: "

@@ -115,3 +115,15 @@ def test_names_are_listed(settings: Settings) -> None:
     assert (10, ["shop"]) == (found["payment"]["spans"], found["service.name"]["examples"])
     assert found["order"]["examples"][0].startswith("hmac-sha256:")
     assert "10 spans counted, 0 unreadable records" in done.stderr
+
+
+def test_rule_that_applies_to_nothing_names_what_was_never_seen(settings: Settings, tmp_path: Path) -> None:
+    """A replay of the topics says of a rule that never applied which of its names no span had."""
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(f"{RULE}  - id: never\n    condition: when {{ payment.where(sum > 5) }} always {{ refund }}\n")
+    options = ["--from", "1h", "--summary", "--processes", "2"]
+
+    done = call(settings, "replay", "--rules", str(rules), *options)
+
+    said = [line for line in done.stderr.splitlines() if "applies to no trace" in line]
+    assert ["never applies to no trace: nothing that was read has refund, sum on payment"] == said
