@@ -125,8 +125,8 @@ def _pass_on(result: Result, views: list[View]) -> None:
 def report(result: Result, rules: RuleSet) -> None:
     """Report on stderr what was not judged, what the verdicts may depend on, and which names rules wait for."""
     read = result.read
-    for each in unseen.of_rules(rules, result.tallies, read.names):
-        click.echo(f"{each.rule} applies to no trace: nothing that was read has {', '.join(each.names)}", err=True)
+    for rule, names in unseen.of_rules(rules, result.tallies, read.names):
+        click.echo(f"{rule} applies to no trace: nothing that was read has {', '.join(names)}", err=True)
     if result.half_seen:
         click.echo(
             f"{len(result.half_seen):,} more traces began before the period read and were never at rest since: "
