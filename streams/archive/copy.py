@@ -22,11 +22,12 @@ from confluent_kafka.admin import AdminClient
 
 from streams.archive import read
 from streams.archive.names import HOUR_MS, ArchiveListing
-from streams.archive.rows import RawRecord, WholeDecoder
+from streams.archive.rows import RawRecord
 from streams.archive.schema import TOPIC_ID_KEY
 from streams.archive.store import Store
 from streams.archive.write import PartitionWriter, Written
 from streams.config.settings import Settings
+from streams.decode.whole import WholeDecoder
 from streams.errors import BetraceError, StateError
 from streams.kafka.clients import GROUP_CONSUMER, PARTITION_EOF
 from streams.kafka.unreadable import UnreadableTracker, seek

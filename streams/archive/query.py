@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +25,12 @@ from typing import TypeAlias
 import duckdb
 import pyarrow as pa
 
-from dsl import Atom
+from dsl import Atom, RuleSet
 from dsl.judge.atoms import Use
 from streams.archive import read, spans, sql
 from streams.archive.names import ArchiveFile, ArchiveListing
 from streams.archive.schema import FORMAT_KEY, OLDER, RUN_BACK_KEY
+from streams.archive.seen_names import seen_names
 from streams.archive.store import Store
 from streams.archive.tables import Counted, Tables, TraceVerdict
 from streams.decode.records import TraceSpans
@@ -104,7 +105,8 @@ class Figures:
 
     `counted` are verdicts on traces with one whole window that began, for the rule, in the counted period; `traces` is
     how many such traces began then, and `closes` are as in `Answer`. `minutes` are those of record time with a record,
-    in that period; `spans` and `unreadable` count all requested rows and records.
+    in that period; `spans` and `unreadable` count all requested rows and records. `names` are the names that were seen,
+    of those that rules without a count look up.
     """
 
     counted: tuple[Counted, ...]
@@ -112,6 +114,7 @@ class Figures:
     spans: int
     unreadable: int
     minutes: frozenset[int]
+    names: frozenset[str]
     closes: Iterator[Close]
 
 
@@ -133,7 +136,9 @@ def count(url: str, request: ArchiveRequest, from_ms: int, to_ms: int) -> Figure
     """Count the traces of an archive that began in `[from_ms, to_ms)`; raises what `judge_archive` does."""
     with _judged(url, request) as judged:
         if judged is None:
-            return Figures(counted=(), traces=0, spans=0, unreadable=0, minutes=frozenset(), closes=iter(()))
+            return Figures(
+                counted=(), traces=0, spans=0, unreadable=0, minutes=frozenset(), names=frozenset(), closes=iter(())
+            )
         [(spans, unreadable)] = judged.database.execute(
             "SELECT count(is_log), count(unreadable) FROM records"
         ).fetchall()
@@ -141,16 +146,27 @@ def count(url: str, request: ArchiveRequest, from_ms: int, to_ms: int) -> Figure
             f"SELECT DISTINCT timestamp_ms // {MINUTE_MS} FROM records "
             f"WHERE timestamp_ms >= {from_ms} AND timestamp_ms < {to_ms}"
         ).fetchall()
-        counted, traces = judged.tables.counted(from_ms, to_ms)
+        counted_rows, traces = judged.tables.counted(from_ms, to_ms)
+        counted = tuple(counted_rows)
+        names = _names_without(request.projector.rules, {each.rule_id for each in counted})
         read_minutes = frozenset(minute for (minute,) in minutes)
         return Figures(
-            counted=tuple(counted),
+            counted=counted,
             traces=traces,
             spans=spans,
             unreadable=unreadable,
             minutes=read_minutes,
+            names=seen_names(judged.database, names),
             closes=_closes(judged, request),
         )
+
+
+def _names_without(rules: RuleSet, counted: Container[str]) -> set[str]:
+    """Return the names that the rules without a count look up."""
+    atoms = [
+        rules.atoms[each] for rule in rules.rules if rule.enabled and rule.id not in counted for each in rule.atoms
+    ]
+    return {name for atom in atoms for name in atom.attributes | (atom.names or frozenset())}
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,10 @@ import pyarrow.parquet as pq
 
 from streams.archive import names, schema
 from streams.archive.names import ArchiveFile
-from streams.archive.rows import RawRecord, Rows, WholeDecoder
+from streams.archive.rows import RawRecord, Rows
 from streams.archive.schema import FORMAT_KEY, RUN_BACK_KEY, TOPIC_ID_KEY
 from streams.archive.store import Part, Store
+from streams.decode.whole import WholeDecoder
 
 BATCH_ROWS = 4096
 BATCH_BYTES = 4 << 20

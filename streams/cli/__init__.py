@@ -27,6 +27,8 @@ COMMANDS = {
     "eval": "Judge rules on the traces in a file.",
     "run": "Judge the traces in Kafka and publish signals.",
     "replay": "Judge traces of the past.",
+    "find": "Find traces of the past by an expression.",
+    "attributes": "List the names that rules can use.",
     "status": "Show the clock, the lag and the open windows.",
     "doctor": "Find records that cannot be read, and repair them.",
     "explain": "Show what each rule sees of one trace.",

@@ -13,7 +13,7 @@ import click
 HEADINGS = {
     "Rules": ("--rules", "--rule", "--push", "--revision", "--pushed-by"),
     "Period": ("--from", "--to"),
-    "Output": ("--format", "--html", "--summary", "--compare", "--who", "--publish"),
+    "Output": ("--format", "--html", "--as-test", "--limit", "--summary", "--compare", "--who", "--publish"),
     "Connection to Kafka": (
         "--bootstrap",
         "--security-protocol",

@@ -13,13 +13,16 @@ import msgspec
 from confluent_kafka import Message
 
 from dsl import Span, Verdict
+from dsl.compile.write_tests import yaml_text
 from streams.cli import commands, options
 from streams.cli.load import load
+from streams.cli.made_settings import redaction
 from streams.config.security import Security
 from streams.config.settings import Settings
 from streams.config.units import iso_ms
 from streams.decode.decoder import Format
 from streams.errors import ConfigError
+from streams.inspect import as_test as tests
 from streams.inspect import explain, published
 from streams.inspect.explain import Part, Sight
 from streams.kafka import follow
@@ -27,7 +30,9 @@ from streams.observe import logs
 from streams.observe.terminal import printable
 from streams.projection.project import Projector
 from streams.rules import registry
+from streams.rules.chosen import only
 from streams.rules.history import history
+from streams.windows.chain import Bounds
 from topics.signals.digest import Digest
 
 SHOWN_SPANS = 5
@@ -52,15 +57,24 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     no_signal: str | None
 
 
-@commands.command("explain", epilog="\b\nExample:\n  betrace explain 4bf92f3577b34da6a3ce929d0e0e4736 --from 2h")
+@commands.command(
+    "explain",
+    epilog="\b\nExamples:\n  betrace explain 4bf92f3577b34da6a3ce929d0e0e4736 --from 2h\n"
+    "  betrace explain 4bf92f3577b34da6a3ce929d0e0e4736 --as-test --rule phi-access-is-audited",
+)
 @click.argument("trace_id", callback=options.trace_id)
 @options.cluster
 @options.prefix
 @options.source_topics
 @options.setting("--rules", multiple=True, type=click.Path(), help="Use these rules instead of the active ones.")
+@options.one_rule
 @options.encoding
 @options.gap
 @options.lateness
+@options.max_duration
+@options.as_test
+@options.redact
+@options.redact_key_file
 @options.search_from("earliest", "Start of the search.")
 @options.output_format("text", "json", help_text="Output format; JSON is an object for each rule.")
 def command(
@@ -71,9 +85,14 @@ def command(
     prefix: str,
     source_topics: tuple[str, ...],
     rules: tuple[str, ...],
+    rule_id: str | None,
     encoding: str,
     gap: int,
     lateness: int,
+    max_duration: int,
+    as_test: bool,
+    redact: str,
+    redact_key_file: Path | None,
     begin: str,
     form: str,
 ) -> None:
@@ -84,12 +103,17 @@ def command(
 
     Reads the source topics from --from to their ends without joining a group, and judges all records at once, whenever
     they arrived.
+
+    With --as-test, prints the trace as a test to paste under the rule, with the verdict of its last window: give the
+    --gap, --lateness, --max-duration and --redact of betrace run.
     """
     logs.configure()
     settings = Settings(
         bootstrap=bootstrap, security=security, prefix=prefix, source_topics=source_topics, state_dir=Path()
     )
     compiled = load(rules) if rules else registry.read_active(settings)
+    if as_test:
+        compiled = only(compiled, rule_id)
     id_bytes = bytes.fromhex(trace_id)
     parts = list(explain.parts(_records(settings, begin), id_bytes, Projector(compiled), Format(encoding)))
     for part in parts:
@@ -98,6 +122,11 @@ def command(
     read = [part for part in parts if part.reason is None]
     if not read:
         raise ConfigError(f"no record of trace {trace_id} is on {', '.join(source_topics)} since {begin}")
+    if as_test:
+        bounds = Bounds.of_ms(gap_ms=gap, lateness_ms=lateness, max_duration_ms=max_duration)
+        test = tests.of_parts(id_bytes, read, compiled, bounds, redaction(redact, redact_key_file), clock_ms=_now_ms())
+        click.echo(yaml_text([test]), nl=False)
+        return
     sights = explain.sights(id_bytes, read, compiled)
     sets, signals = history(settings), _signals(settings, begin, trace_id)
     began_ms = min(part.time_ms for part in read)
@@ -128,14 +157,18 @@ class Published:
         return self.reasons.get(sight.rule) if sight.verdict in (Verdict.BROKEN, Verdict.UNDETERMINED) else None
 
 
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
 def _signals(settings: Settings, begin: str, trace_id: str) -> dict[str, Digest]:
-    since = follow.since(begin, time.time_ns() // 1_000_000)
+    since = follow.since(begin, _now_ms())
     messages = follow.follow(settings.reader(), settings.topic("signals"), since, until_end=True)
     return published.last_signals(messages, trace_id)
 
 
 def _records(settings: Settings, begin: str) -> Iterator[Message]:
-    since = follow.since(begin, time.time_ns() // 1_000_000)
+    since = follow.since(begin, _now_ms())
     for topic in settings.source_topics:
         yield from follow.follow(settings.reader(), topic, since, until_end=True)
 

@@ -61,6 +61,11 @@ FIELDS: dict[str, tuple[str, Callable[[Any], object]]] = {
 """The field that an option sets, and what makes its value of the option's; `--redact` takes two options."""
 
 
+def redaction(redact: str, redact_key_file: Path | None) -> Redaction:
+    """Return what `--redact` and `--redact-key-file` say; raises `ConfigError`."""
+    return Redaction(treatments(redact), read_key(redact_key_file))
+
+
 def made_settings(command: Callable[..., None]) -> Callable[..., None]:
     """Return a command that takes the options of `FIELDS` and `--redact` in place of `settings`.
 
@@ -73,7 +78,7 @@ def made_settings(command: Callable[..., None]) -> Callable[..., None]:
             field: convert(given.pop(name)) for name, (field, convert) in FIELDS.items() if name in given
         }
         if "redact" in given:
-            fields["redaction"] = Redaction(treatments(given.pop("redact")), read_key(given.pop("redact_key_file")))
+            fields["redaction"] = redaction(given.pop("redact"), given.pop("redact_key_file"))
         command(settings=Settings(**fields), **given)
 
     return with_settings

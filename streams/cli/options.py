@@ -211,6 +211,10 @@ redact_key_file = setting(
     help=f"File with the key of the hashes; {KEY_VARIABLE} in the environment if omitted.",
 )
 
+as_test = click.option(
+    "--as-test", is_flag=True, help="Print traces as tests of the rule, in YAML, redacted as signals are."
+)
+one_rule = click.option("--rule", "rule_id", metavar="ID", help="The rule for --as-test, where there are several.")
 
 dead_letter_key = setting(
     "--dead-letter-key",

@@ -16,8 +16,9 @@ from confluent_kafka import Message
 from dsl import RuleSet, Span, Verdict
 from streams.decode.decoder import Decoder, Format
 from streams.decode.records import TraceSpans
+from streams.decode.trace_ids import may_hold
 from streams.errors import RecordError
-from streams.inspect import offline, trace_lookup
+from streams.inspect import offline
 from streams.projection.project import Projector
 from topics.otlp.requests import RecordKind
 
@@ -50,7 +51,7 @@ def parts(messages: Iterable[Message], trace_id: bytes, projector: Projector, fo
     decoder = Decoder(projector.interest, format)
     for message in messages:
         value, topic = message.value() or b"", message.topic() or ""
-        if not trace_lookup.may_hold(value, trace_id):
+        if not may_hold(value, trace_id):
             continue
         _, time_ms = message.timestamp()
         at = partial(

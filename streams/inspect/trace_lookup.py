@@ -14,6 +14,7 @@ from confluent_kafka import Message
 from dsl import Interest, Span
 from streams.config.settings import ClientSettings
 from streams.decode.decoder import Decoder
+from streams.decode.trace_ids import may_hold
 from streams.errors import RecordError
 from streams.kafka import follow
 from topics.otlp.requests import RecordKind
@@ -59,8 +60,3 @@ def _spans(messages: Iterable[Message], trace_id: bytes, topic: str) -> Iterator
             continue
         if trace := decoded.traces.get(trace_id):
             yield from trace.spans
-
-
-def may_hold(value: bytes, trace_id: bytes) -> bool:
-    r"""Return whether a record may contain the trace id: raw in protobuf, hex or escaped in JSON."""
-    return trace_id in value or trace_id.hex().encode() in value.lower() or b"\\u00" in value

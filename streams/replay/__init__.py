@@ -8,6 +8,9 @@
     all of it in one process per core                                                         streams.replay.worker
     and their results as one, in the order of record time                                     streams.replay.run
 
+Traces are found by an expression in `streams.replay.find`, the names in records are listed in
+`streams.replay.attributes`, and `streams.replay.period_reader` reads records without windows.
+
 An archive is queried with SQL where the result is the same (`streams.replay.sql_replay`); otherwise its records take
 the same way. Projection, windows and verdicts are those of live processing. There is no consumer group and nothing is
 committed: live processing is not affected.

@@ -25,6 +25,7 @@ from streams.kafka.unreadable import UnreadableRange, UnreadableTracker
 from streams.projection.budget import Budget, project
 from streams.projection.project import Projector
 from streams.replay.feed import check
+from streams.replay.name_watch import NameWatch
 from streams.replay.plan import Input, Plan
 from streams.windows.clock import Source
 from topics.otlp.requests import RecordKind
@@ -41,7 +42,7 @@ class Read:
 
     `behind` counts records that were stamped more than out_of_order before an earlier one, `out_of_bounds` those of
     producers with a time outside the accepted bounds, `lost` are those that cannot be read. `minutes` are those of
-    record time, in the requested period, that have a record.
+    record time, in the requested period, that have a record. `names` are those of the rules' names that were seen.
     """
 
     records: int | None = None
@@ -51,6 +52,7 @@ class Read:
     out_of_bounds: int = 0
     lost: list[UnreadableRange] = field(default_factory=list)
     minutes: set[int] = field(default_factory=set)
+    names: set[str] = field(default_factory=set)
 
     def add(self, other: Read) -> None:
         """Add what another reader read."""
@@ -62,6 +64,7 @@ class Read:
         self.out_of_bounds += other.out_of_bounds
         self.lost += other.lost
         self.minutes |= other.minutes
+        self.names |= other.names
 
 
 class HourRead(NamedTuple):
@@ -90,6 +93,7 @@ class SourceReader:
         self.hours: dict[tuple[Source, int], HourRead] = {}
         self._plan = plan
         self._projector = projector
+        self._watch = NameWatch(projector.rules.interest)
         self._budget = Budget(settings.record_budget)
         self._decoder = Decoder(projector.interest, settings.format)
         self._read_batch = None if settings.format is Format.JSON else backend.batch_reader(projector.interest)
@@ -170,6 +174,7 @@ class SourceReader:
                 sections[to].append(section)
         self._unreported -= self._sources.keys() - self.open
         self.read.behind = sum(source.time.behind_count for source in self._sources.values())
+        self.read.names = self._watch.seen
         self.read.out_of_bounds = sum(source.time.out_of_bounds_count for source in self._sources.values())
         return sections
 
@@ -188,6 +193,8 @@ class SourceReader:
             if result.record_count:
                 source.add_batch(result, local_ms=local_ms)
                 batch = messages[index : index + result.record_count]
+                for hits in result.hits:
+                    self._watch.note(hits.spans)
                 for record in batch_facts(batch, result, self._projector, self._budget):
                     if record.refusal is not None:
                         self.read.unreadable += 1
@@ -237,6 +244,8 @@ class SourceReader:
             unreadable = 1
             self.read.unreadable += 1
         else:
+            for trace in decoded.traces.values():
+                self._watch.note(trace.spans)
             room_bytes = self._budget.facts_bytes(len(value or b""))
             projected.traces, refusal, _ = project(decoded, self._projector, room_bytes)
             unreadable = int(refusal is not None)

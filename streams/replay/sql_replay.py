@@ -50,7 +50,12 @@ class SqlReplay:
         )
         figures = query.count(url, request, plan.period.from_ms, plan.period.to_ms)
         self.plan = plan
-        self.read = Read(spans=figures.spans, unreadable=figures.unreadable, minutes=set(figures.minutes))
+        self.read = Read(
+            spans=figures.spans,
+            unreadable=figures.unreadable,
+            minutes=set(figures.minutes),
+            names=set(figures.names),
+        )
         self.chains = figures.traces
         self.tallies: dict[str, Tally] = {}
         self._closes = figures.closes

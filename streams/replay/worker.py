@@ -26,7 +26,7 @@ from confluent_kafka import KafkaException
 
 from dsl import RuleSet, compile_texts
 from streams.config.settings import Settings
-from streams.errors import BetraceError, ConfigError, StateError
+from streams.errors import BetraceError, StateError
 from streams.ingest.watermark_alignment import PartitionProgress, too_far_ahead
 from streams.observe import logs
 from streams.projection.project import Projector
@@ -36,6 +36,7 @@ from streams.replay.outcome import RECORDS, Counts, OutputOptions, Signal
 from streams.replay.plan import Input, Plan
 from streams.replay.selection import CountedOutcome, HalfSeen, Selection
 from streams.replay.source_reader import HourRead, Read, SourceReader
+from streams.rules.chosen import chosen
 from streams.windows.clock import Source
 from topics.errors import TopicsError
 from topics.records.facts import VERSION, Facts, decode, encode
@@ -116,21 +117,6 @@ Report: TypeAlias = Progress | Done | Failed
 Inbox: TypeAlias = "Queue[bytes | None]"
 Outbox: TypeAlias = "Queue[Report]"
 Jobs: TypeAlias = "SimpleQueue[tuple[Job, tuple[Input, ...]]]"
-
-
-def chosen(rules: RuleSet, ids: frozenset[str]) -> RuleSet:
-    """Return the rules with these ids.
-
-    Raises:
-        ConfigError: there is no rule with one of them.
-    """
-    selected = [rule for rule in rules.rules if rule.id in ids]
-    if missing := ids - {rule.id for rule in selected}:
-        raise ConfigError(
-            f"no rule has the id {', '.join(sorted(missing))}: the ids are {', '.join(rule.id for rule in rules.rules)}"
-        )
-    atoms = frozenset().union(*(rule.remembered_atoms for rule in selected))
-    return RuleSet.of(selected, [atom for atom in rules.atoms.values() if atom.fingerprint in atoms], rules.texts)
 
 
 def projector(settings: Settings, rules: RuleSet, output: OutputOptions) -> Projector:

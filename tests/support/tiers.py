@@ -13,6 +13,7 @@ import pytest
 from tests.support import paths
 
 MEDIUM = {
+    "dsl/compile/test_write_tests.py::test_every_test_of_the_library_is_read_back": "all tests of the library",
     "dsl/judge/test_pairs.py::test_what_is_remembered_decides_where_it_can": "many traces, told and remembered",
     "dsl/test_limits.py": "files that double in size",
     "dsl/test_readme.py::test_console_blocks_print_what_they_show": "programs",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -166,3 +167,39 @@ def test_hostile_values_are_judged_as_any_other(rules: Path) -> None:
 
     [line] = lines(result)
     assert (1, "broken") == (result.exit_code, line["verdict"])
+
+
+def test_traces_are_printed_as_tests(tmp_path: Path) -> None:
+    """With --as-test each trace that the rule applies to is a test of it, redacted, which `betrace check` passes."""
+    file = tmp_path / "rules.yaml"
+    file.write_text(
+        "rules:\n  - id: audited\n    condition: when { pii.access.where(user.id exists) } always { log }\n"
+    )
+    spans = [
+        {"trace_id": "a" * 32, "name": "pii.access", "attributes": {"user.id": "u-17", "card": "4111"}},
+        {"trace_id": "b" * 32, "name": "pii.access", "attributes": {"user.id": "u-18"}},
+        {"trace_id": "b" * 32, "name": "log"},
+        {"trace_id": "c" * 32, "name": "other"},
+    ]
+    text = "".join(json.dumps(span) + "\n" for span in spans)
+    options = ["--as-test", "--redact", "user.id=mask"]
+
+    printed = CliRunner().invoke(main, ["eval", str(file), "--spans", "-", *options], input=text)
+    file.write_text(file.read_text() + printed.stdout)
+    checked = CliRunner().invoke(main, ["check", str(file)])
+
+    assert (0, ["broken", "held"]) == (printed.exit_code, re.findall("expect: (.*)", printed.stdout))
+    assert (0, "1 rule, 2 tests: 0 errors, 0 warnings\n") == (checked.exit_code, checked.stderr)
+    assert not re.search("u-1|4111", printed.stdout)
+
+
+def test_rule_of_a_test_must_be_named(rules: Path) -> None:
+    """Where there are several rules, --as-test needs --rule."""
+    unnamed = CliRunner().invoke(main, ["eval", str(rules), "--spans", "-", "--as-test"], input="")
+    named = CliRunner().invoke(main, ["eval", str(rules), "--spans", "-", "--as-test", "--rule", "checked"], input="")
+
+    assert (2, "Error: say which rule with --rule: the ids are TOO_MANY_TOOLS, checked, pii-access-is-audited\n") == (
+        unnamed.exit_code,
+        unnamed.stderr,
+    )
+    assert (0, "    tests: []\n") == (named.exit_code, named.stdout)

@@ -99,6 +99,20 @@ def test_engine_answers_what_a_query_cannot(archive: Path, rules: Path) -> None:
     assert "2 spans in 2 records, 0 unreadable records; 1 chains of windows judged" in done.stderr
 
 
+@pytest.mark.parametrize("reads", ["a query", "every record"])
+def test_rule_that_applies_to_nothing_names_what_was_never_seen(archive: Path, rules: Path, reads: str) -> None:
+    """A rule that never applied says which of its names no span had, however the archive is read; others do not."""
+    never = "// id: never\nwhen { pii.access.where(amount > 5) } always { refund }\n"
+    rules.write_text(f"{TEXT}\n{never}\n// id: seen\nwhen {{ audit.log and not pii.access }} always {{ pii.access }}\n")
+    write(archive, (9_000, "pii.access", 1), (0 if reads == "every record" else 9_001, "audit.log", 1))
+
+    done = replay(archive, rules, "--summary")
+
+    assert (reads == "every record") == ("record by record" in done.stderr)
+    said = [line for line in done.stderr.splitlines() if "applies to no trace" in line]
+    assert ["never applies to no trace: nothing that was read has amount on pii.access, refund"] == said
+
+
 def test_files_that_are_missing(archive: Path, rules: Path) -> None:
     """Missing records are reported with advice; a rule that they could prove wrong is undetermined."""
     write(archive, (0, "other", 1))

@@ -1,0 +1,179 @@
+"""Finds traces by an expression of the rule language: a replay of the pattern that the expression is.
+
+In: the text of an expression, and the signals of its replay. Out: the traces for which it is true, with what a person
+needs to recognise them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import msgspec
+
+from dsl import Interest, Problem, RulesError, RuleSet, Span, Verdict, compile_texts
+from streams.config.settings import Settings
+from streams.decode.convert import SERVICE
+from streams.decode.decoder import Decoder
+from streams.decode.trace_ids import may_hold
+from streams.errors import ConfigError, RecordError
+from streams.replay.outcome import OutputOptions, Signal
+from streams.replay.period_reader import PeriodReader
+from streams.replay.plan import Period
+from streams.replay.run import Result
+from topics.otlp.requests import RecordKind
+from topics.signals.digest import digest
+from topics.times import rfc3339_clamped
+
+NAME = "EXPR"
+"""What problems call the expression, as the command's usage does."""
+
+_FILE = "expression.rules"
+_HEADER = "// id: expression\n// kind: pattern\n"
+_ONLY_SERVICE = Interest(names=frozenset(), every_span=True, attributes=frozenset({SERVICE}))
+
+
+class FoundTrace(msgspec.Struct, frozen=True, kw_only=True):
+    """A trace for which the expression is true: when it happened, its services, and the name of its root span.
+
+    `root` is None if no root was among the records of its window.
+    """
+
+    trace_id: str
+    time: str
+    services: list[str]
+    root: str | None
+
+
+def rule_of(expression: str) -> tuple[RuleSet, list[Problem]]:
+    """Return the pattern that an expression is, and the warnings about it.
+
+    Raises:
+        RulesError: it is not an expression; the locations of its problems are those in the expression.
+        ConfigError: it is a whole rule, or several expressions.
+    """
+    try:
+        rules, warnings = compile_texts({_FILE: _HEADER + expression + "\n"})
+    except RulesError as error:
+        if any(problem.location.line <= _HEADER.count("\n") for problem in error.problems):
+            raise ConfigError(f"{NAME} is a whole rule: give one expression, as inside the braces of a rule") from error
+        raise RulesError([*map(_in_expression, error.problems)]) from error
+    if len(rules.rules) != 1:
+        raise ConfigError(f"{NAME} has {len(rules.rules)} expressions: give one")
+    return rules, [*map(_in_expression, warnings)]
+
+
+def _in_expression(problem: Problem) -> Problem:
+    line = problem.location.line - _HEADER.count("\n")
+    return dataclasses.replace(problem, location=dataclasses.replace(problem.location, path=NAME, line=line))
+
+
+class Matches:
+    """Collects the signals of the traces for which the expression is true, at most `limit` of them, the others' uids.
+
+    A later revision of a finding counts instead of an earlier one.
+    """
+
+    output = OutputOptions(record=True)
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._kept: dict[str, Signal] = {}
+        self._others: set[str] = set()
+
+    @property
+    def count(self) -> int:
+        """The number of traces, also beyond the limit."""
+        return len(self._kept) + len(self._others)
+
+    def take(self, signals: Sequence[Signal]) -> None:
+        """Receive the next signals."""
+        for signal in signals:
+            if signal.verdict != Verdict.BROKEN.value:
+                self._kept.pop(signal.uid, None)
+                self._others.discard(signal.uid)
+            elif signal.uid in self._kept or len(self._kept) < self._limit:
+                self._others.discard(signal.uid)
+                self._kept[signal.uid] = signal
+            else:
+                self._others.add(signal.uid)
+
+    def end(self, _: Result) -> None:
+        """Do nothing: the traces are printed once their records were read again."""
+
+    def found(self, settings: Settings, archive: str | None, now_ms: int) -> Iterator[FoundTrace]:
+        """Yield the traces, as they happened; their records are read once more, for the root and the services."""
+        in_order = sorted(self._kept.values(), key=lambda signal: (signal.happened_ms, signal.trace_id))
+        windows: dict[bytes, Period] = {}
+        for signal in in_order:
+            before, window = windows.get(signal.trace_id), _window(signal)
+            to_ms = window.to_ms if before is None else max(before.to_ms, window.to_ms)
+            windows[signal.trace_id] = Period(
+                window.from_ms if before is None else min(before.from_ms, window.from_ms), to_ms
+            )
+        spans = _spans(settings, archive, windows, now_ms)
+        # A trace that continued after a longer pause has several findings.
+        for signal in _first_of_each(in_order):
+            of_trace = spans[signal.trace_id]
+            roots = [span for span in of_trace if not span.is_log and not span.parent_id]
+            services = {span.resource.get(SERVICE) for span in of_trace}
+            yield FoundTrace(
+                trace_id=signal.trace_id.hex(),
+                time=rfc3339_clamped(signal.happened_ms),
+                services=sorted(each for each in services if isinstance(each, str)),
+                root=min(roots, key=lambda span: span.start_ns or 0).name if roots else None,
+            )
+
+
+def _first_of_each(signals: Iterable[Signal]) -> Iterable[Signal]:
+    firsts: dict[bytes, Signal] = {}
+    for signal in signals:
+        firsts.setdefault(signal.trace_id, signal)
+    return firsts.values()
+
+
+def _window(signal: Signal) -> Period:
+    """Return the record time of the window that a signal is about."""
+    if signal.record is None:
+        raise ValueError("the signal has no record")
+    read = digest(signal.record.value)
+    first_ms = read.time_ms if read.first_ms is None else read.first_ms
+    return Period(min(first_ms, signal.first_ms), signal.closed_ms + 1)
+
+
+def _spans(
+    settings: Settings, archive: str | None, windows: Mapping[bytes, Period], now_ms: int
+) -> Mapping[bytes, list[Span]]:
+    """Return the spans of traces in their windows, each with its service and no other attribute."""
+    found: dict[bytes, list[Span]] = {trace_id: [] for trace_id in windows}
+    decoder = Decoder(_ONLY_SERVICE, settings.format)
+    for period, trace_ids in merged(windows):
+        for message in PeriodReader(settings, archive, period, now_ms=now_ms).messages():
+            value = message.value() or b""
+            if not any(may_hold(value, trace_id) for trace_id in trace_ids):
+                continue
+            kind = RecordKind.LOGS if "log" in (message.topic() or "") else RecordKind.SPANS
+            try:
+                decoded = decoder.decode(value, kind)
+            except RecordError:  # the replay has counted it
+                continue
+            for trace_id in trace_ids & decoded.traces.keys():
+                found[trace_id] += decoded.traces[trace_id].spans
+    return found
+
+
+def merged(windows: Mapping[bytes, Period]) -> Iterable[tuple[Period, set[bytes]]]:
+    """Return the periods that overlapping windows make, in order, with the traces of each.
+
+    >>> [(str(period.to_ms), ids) for period, ids in merged({b"c": Period(9, 10), b"a": Period(0, 5)})]
+    [('5', {b'a'}), ('10', {b'c'})]
+    """
+    periods: list[tuple[Period, set[bytes]]] = []
+    for trace_id, window in sorted(windows.items(), key=lambda each: each[1].from_ms):
+        if periods and window.from_ms <= periods[-1][0].to_ms:
+            before, trace_ids = periods.pop()
+            to_ms = max(before.to_ms, window.to_ms)
+            periods.append((Period(before.from_ms, to_ms), trace_ids | {trace_id}))
+        else:
+            periods.append((window, {trace_id}))
+    return periods
