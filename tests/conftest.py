@@ -14,6 +14,8 @@ from tests.support import skips, tiers
 from topics.embedded import broker
 
 BUILD_S = 3600
+collect_ignore = ["examples/notebook.py"]
+"""A script, which pytest would import to look for doctests."""
 
 # For make check and make test, make test-all, and make properties. The machine decides how long it takes to generate
 # examples.

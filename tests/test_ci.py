@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -116,3 +117,49 @@ def test_hooks_refuse_what_ci_would(
 
     assert (0 if complaint is None else 1) == done.returncode, done.stdout + done.stderr
     assert (complaint or "Passed") in done.stdout
+
+
+def git(*words: str | Path, cwd: Path) -> str:
+    """What a command of git prints."""
+    return subprocess.run(["git", *words], cwd=cwd, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture
+def hooks(tmp_path: Path) -> Path:
+    """A repository with the hooks that this one offers."""
+    place = tmp_path / "hooks"
+    place.mkdir()
+    shutil.copy(paths.ROOT / ".pre-commit-hooks.yaml", place)
+    git("init", "--quiet", cwd=place)
+    git("add", ".", cwd=place)
+    git("-c", "user.name=A", "-c", "user.email=a@example.com", "commit", "--quiet", "-m", "Offer hooks", cwd=place)
+    return place
+
+
+@pytest.mark.parametrize(
+    ("condition", "complaint"),
+    [("when { tool.where(type in @risky) } never { a }", None), ("when { @risky } never { a }", "E222")],
+)
+def test_rule_hook_checks_the_set(hooks: Path, tmp_path: Path, condition: str, complaint: str | None) -> None:
+    """A commit of a rule is checked with the names that other files define; without rules nothing is run."""
+    rules = tmp_path / "user" / "rules"
+    rules.mkdir(parents=True)
+    git("init", "--quiet", cwd=rules.parent)
+    # Installed is what runs the test; a user leaves the language out, and pre-commit installs BeTrace.
+    hook = {"id": "betrace-check", "language": "system"}
+    config = {"repos": [{"repo": str(hooks), "rev": git("rev-parse", "HEAD", cwd=hooks), "hooks": [hook]}]}
+    (rules.parent / ".pre-commit-config.yaml").write_text(json.dumps(config))
+    (rules / "names.yaml").write_text("lists: {risky: [run_shell]}\n")
+    variables = os.environ | {"PRE_COMMIT_HOME": str(tmp_path / "cache"), "PATH": f"{BIN}:{os.environ['PATH']}"}
+
+    def commit(*files: str) -> subprocess.CompletedProcess[str]:
+        words: list[str | Path] = [BIN / "pre-commit", "run", "--files", *files]
+        return subprocess.run(words, cwd=rules.parent, env=variables, capture_output=True, text=True, check=False)
+
+    (rules / "a.rules").write_text(f"// id: a\n{condition}\n")
+    git("add", ".", cwd=rules.parent)
+    done = commit("rules/a.rules")
+
+    assert (0 if complaint is None else 1) == done.returncode, done.stdout + done.stderr
+    assert (complaint or "Passed") in done.stdout
+    assert "Skipped" in commit(".pre-commit-config.yaml").stdout

@@ -33,9 +33,15 @@ def nearest_name(name: str) -> str | None:
 
 
 @cache
+def listed_names() -> tuple[str, ...]:
+    """Return the names of the semantic conventions, sorted."""
+    return tuple(Path(__file__).with_name("semconv.txt").read_text(encoding="utf-8").split())
+
+
+@cache
 def _names() -> tuple[frozenset[str], dict[str, list[str]]]:
     """Return the known names, and an index of them by each string that is left when one character is removed."""
-    listed = [*BUILTINS, *Path(__file__).with_name("semconv.txt").read_text(encoding="utf-8").split()]
+    listed = [*BUILTINS, *listed_names()]
     by_rest: dict[str, list[str]] = {}
     for name in listed:
         for rest in {name, *_shortened(name)}:

@@ -7,7 +7,7 @@ processing: by the rule alone, and by all rules of the files together.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -15,7 +15,7 @@ from pathlib import Path
 from dsl import problems
 from dsl.compile.compile import CompiledRule, build_rule_set, compile_drafts, read_drafts
 from dsl.files.definitions import read_files
-from dsl.files.draft import DraftTest
+from dsl.files.draft import DraftFile, DraftTest
 from dsl.judge.ancestry import MAX_SPANS
 from dsl.judge.atoms import ANCESTRY, Atom, Pairing, Use
 from dsl.judge.events import AtomHit
@@ -25,6 +25,7 @@ from dsl.judge.ruleset import Rule, RuleSet
 from dsl.judge.span import Span
 from dsl.judge.verdict import Judgement, Verdict, judge
 from dsl.problems import Problem, SeenTrace
+from dsl.syntax.source import SourceFile
 
 
 @dataclass(slots=True, kw_only=True)
@@ -86,11 +87,21 @@ class InMemoryAtomFacts:
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """All problems of rule files, sorted by location, and how many rules and tests they have."""
+    """All problems of rule files, sorted by location, what each file contains, and the rules without errors."""
 
     problems: list[Problem]
-    rule_count: int
-    test_count: int
+    drafts: Sequence[DraftFile]
+    compiled: Sequence[CompiledRule]
+
+    @property
+    def rule_count(self) -> int:
+        """How many rules the files have, those with errors included."""
+        return sum(len(file.rules) for file in self.drafts)
+
+    @property
+    def test_count(self) -> int:
+        """How many tests these rules have."""
+        return sum(len(rule.tests) for file in self.drafts for rule in file.rules)
 
 
 def review(paths: Iterable[str | Path], today: date) -> list[Problem]:
@@ -99,17 +110,21 @@ def review(paths: Iterable[str | Path], today: date) -> list[Problem]:
 
 
 def review_files(paths: Iterable[str | Path], today: date) -> Review:
-    """Review the rule files; rules with an error are counted too, with their tests."""
+    """Review the rule files at the paths and below them."""
     files, reported = read_files(paths)
+    return review_sources(files, reported, today)
+
+
+def review_sources(files: Sequence[SourceFile], reported: Sequence[Problem], today: date) -> Review:
+    """Review rule files that were read, with their list files; `reported` are the problems of reading them."""
     drafts, draft_problems = read_drafts(files)
     compiled, compile_problems = compile_drafts(files, drafts)
-    reported += draft_problems + compile_problems
+    found = [*reported, *draft_problems, *compile_problems]
     all_rules = as_rule_set(compiled)
     for rule in compiled:
-        reported += run_tests(rule, all_rules)
-        reported += _expired(rule, today)
-    rules = [rule for file in drafts for rule in file.rules]
-    return Review(problems.sort_by_location(reported), len(rules), sum(len(rule.tests) for rule in rules))
+        found += run_tests(rule, all_rules)
+        found += _expired(rule, today)
+    return Review(problems.sort_by_location(found), drafts, compiled)
 
 
 def as_rule_set(compiled: Iterable[CompiledRule]) -> RuleSet:

@@ -132,12 +132,19 @@ def list_values(file: SourceFile) -> tuple[str, ...]:
 def read_files(paths: Iterable[str | Path]) -> tuple[list[SourceFile], list[Problem]]:
     """Read the rule files at the paths, as `source.read_files` does, and the list files that they name."""
     files, reported = source.read_files(paths)
-    named = dict.fromkeys(path for file in files for path in _list_files(file))
-    for path in named:
-        lists, list_problems = source.read_list_file(path)
-        files += lists
+    lists, list_problems = read_list_files(files)
+    return files + lists, reported + list_problems
+
+
+def read_list_files(files: Iterable[SourceFile]) -> tuple[list[SourceFile], list[Problem]]:
+    """Read the list files that rule files name; one that does not exist is reported when they are compiled."""
+    lists: list[SourceFile] = []
+    reported: list[Problem] = []
+    for path in dict.fromkeys(path for file in files for path in _list_files(file)):
+        read, list_problems = source.read_list_file(path)
+        lists += read
         reported += list_problems
-    return files, reported
+    return lists, reported
 
 
 def _list_files(file: SourceFile) -> Iterator[str]:

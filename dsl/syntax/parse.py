@@ -93,7 +93,7 @@ def parse_subject(source: SourceText, names: Names = NO_NAMES) -> tuple[Subject 
 
 def lex(source: SourceText) -> tuple[list[Token], list[Problem]]:
     """Return the tokens of a text, with the names in it."""
-    return tokenize(_language(), source)
+    return tokenize(language(), source)
 
 
 def unquote(text: str) -> str:
@@ -120,7 +120,8 @@ def _unescape(escape: re.Match[str]) -> str:
 
 
 @cache
-def _language() -> Lark:
+def language() -> Lark:
+    """Return the grammar, as Lark has compiled it."""
     return Lark(
         Path(__file__).with_name("grammar.lark").read_text(encoding="utf-8"),
         parser="lalr",
@@ -140,7 +141,7 @@ def _parse(source: SourceText, start: str, names: Names) -> tuple[object, list[P
         return None, reported
     if start == "rule":
         words = mark_soft_keywords(words)
-    reader = _language().parse_interactive(start=start)
+    reader = language().parse_interactive(start=start)
     read: list[Token] = []
     try:
         for word in words:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 
 from dsl import problems
 from dsl.problems import Location, Problem, Spot
@@ -22,6 +23,8 @@ RULES_SUFFIX = ".rules"
 YAML_SUFFIXES = (".yaml", ".yml")
 LIST_SUFFIX = ".txt"
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+NOTHING_OPEN: Mapping[Path, str] = MappingProxyType({})
 
 _LINE_BREAK = re.compile(r"\r\n?")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -75,16 +78,28 @@ def _line_starts(text: str) -> list[int]:
     return [0, *(index + 1 for index, character in enumerate(text) if character == "\n")]
 
 
-def read_files(paths: Iterable[str | Path]) -> tuple[list[SourceFile], list[Problem]]:
-    """Read the rule files at the paths and in the directories below them, sorted by name, each once."""
-    files: list[SourceFile] = []
+def find_files(paths: Iterable[str | Path]) -> tuple[list[Path], list[Problem]]:
+    """Return the rule files at the paths and in the directories below them, sorted by name, each once."""
+    found: dict[Path, Path] = {}
     reported: list[Problem] = []
-    visited: set[Path] = set()
     for path in map(Path, paths):
         for file in _files(path, reported):
-            if (resolved := file.resolve()) not in visited:
-                visited.add(resolved)
-                files.extend(_read(file, reported))
+            found.setdefault(file.resolve(), file)
+    return [*found.values()], reported
+
+
+def read_files(
+    paths: Iterable[str | Path], opened: Mapping[Path, str] = NOTHING_OPEN
+) -> tuple[list[SourceFile], list[Problem]]:
+    """Read the rule files that `find_files` finds.
+
+    `opened` has the text of each file that is open in an editor, by resolved path, in place of what is on disk.
+    """
+    found, reported = find_files(paths)
+    files: list[SourceFile] = []
+    for file in found:
+        text = opened.get(file.resolve()) if opened else None
+        files.extend(_read(file, reported) if text is None else [source_file(str(file), text)])
     return files, reported
 
 

@@ -11,7 +11,7 @@ import msgspec
 from dsl import RuleSet, library
 from dsl.files.schema import rule_file_schema
 from dsl.library import LibraryRule
-from streams.cli import commands, options, rules_backfill
+from streams.cli import commands, options, rules_backfill, rules_lsp
 from streams.cli.load import load
 from streams.cli.rules_backfill import BackfillOptions
 from streams.cli.rules_diff import differences, fresh, judging_from
@@ -237,6 +237,9 @@ def show_schema() -> None:
     "yaml-language-server: $schema=FILE".
     """
     click.echo(msgspec.json.format(msgspec.json.encode(rule_file_schema()), indent=2))
+
+
+command.add_command(rules_lsp.command)
 
 
 def _write(directory: Path, files: dict[str, str], *, force: bool) -> list[Path]:

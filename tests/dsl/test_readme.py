@@ -1,11 +1,12 @@
 """What the language's README says is what happens: its examples are run, its tables are the code's.
 
 A block's language says what it is: `console` is commands with their output, `verdicts` is a rule and the verdicts of
-traces as in `tests.support.fixtures`, `yaml` and `rules` are whole files.
+traces as in `tests.support.fixtures`, `yaml` and `rules` are whole files, `python` is one session of doctest.
 """
 
 from __future__ import annotations
 
+import doctest
 import json
 import re
 import subprocess
@@ -57,7 +58,7 @@ def test_every_block_is_of_a_kind_that_is_run() -> None:
     """Every example is executed."""
     languages = re.findall(r"^```(\S+)$", _README, re.MULTILINE)
 
-    assert {"console", "verdicts", "yaml", "rules"} == set(languages)
+    assert {"console", "verdicts", "yaml", "rules", "python"} == set(languages)
     assert 2 * len(languages) == len(re.findall(r"^```", _README, re.MULTILINE))
 
 
@@ -74,6 +75,22 @@ def test_console_blocks_print_what_they_show(tmp_path: Path) -> None:
 
     assert len(listed) >= 8
     assert [output for _, output in listed] == done
+
+
+def test_python_session_prints_what_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Python blocks, one after the other, work on the files of the first rule."""
+    for command, _ in dialogues(_README)[:3]:
+        if command.startswith("cat >"):
+            subprocess.run(command, shell=True, cwd=tmp_path, check=True)
+    monkeypatch.chdir(tmp_path)
+    session = "\n".join(blocks(_README, "python"))
+    example = doctest.DocTestParser().get_doctest(session, {}, "README", str(_PATH), 0)
+    told: list[str] = []
+
+    results = doctest.DocTestRunner().run(example, out=told.append)
+
+    assert results.attempted > 5
+    assert "" == "".join(told)
 
 
 def _verdict_lines() -> Iterator[object]:

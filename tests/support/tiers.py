@@ -21,6 +21,7 @@ MEDIUM = {
     "streams/cli/test_audit.py::test_a_terminal_is_not_steered": "programs",
     "streams/cli/test_audit.py::test_ctrl_c_ends_a_question": "a program that is interrupted",
     "streams/cli/test_replay.py": "replays of recorded traffic",
+    "streams/cli/test_rules_lsp.py": "programs",
     "streams/decode/test_batches.py::test_runs_change_nothing": "a property of many records",
     "streams/decode/test_batches.py::test_runs_follow_producers_stamps": "a property of many records",
     "streams/evidence/audit/test_archive.py::test_each_byte_of_the_trail_counts": "each byte of a file is changed",
