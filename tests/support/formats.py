@@ -84,6 +84,7 @@ FACTS = Facts(
                             _WITNESS,
                             (((b"\1" * 8, b"\2" * 8), None), ((), (b"\3" * 8,))),
                         ),
+                        Fact(bytes(range(32, 48)), SPAN_ID + bytes(17), HOUR_MS * 1_000_000 + 5, None, ()),
                     ],
                     True,  # noqa: FBT003, as above
                 )
@@ -103,7 +104,8 @@ FACTS_SINCE: dict[int, dict[str, object]] = {
     4: {"missing_until_ms": None, "lost_until_ms": None, "rules_since_ms": None, "keys": None},
     5: {"services": [], "has_more_services": False, "is_incomplete": False},
 }
-"""What a format added to the one before, with the value of records without it."""
+"""What a format added to the one before, with the value of records without it; format 6 added facts of events."""
+EVENTS_SINCE = 6
 
 
 def facts_of(version: int) -> Facts:
@@ -117,7 +119,12 @@ def facts_of(version: int) -> Facts:
         return msgspec.structs.replace(struct, **own | changed)
 
     [section] = FACTS.sections
-    entries = [lacking(entry, facts=[*map(lacking, entry.facts)]) for entry in section.entries]
+    entries = [
+        lacking(
+            entry, facts=[lacking(fact) for fact in entry.facts if version >= EVENTS_SINCE or fact.identity == SPAN_ID]
+        )
+        for entry in section.entries
+    ]
     read: Facts = lacking(FACTS, version=version, sections=[lacking(section, entries=entries)])
     return read
 
