@@ -23,7 +23,7 @@ from dsl.syntax.source import RULES_SUFFIX, YAML_SUFFIXES, SourceFile
 MAX_BYTES = 1 << 20
 """The size of the largest rule set that is reviewed: some ten seconds."""
 
-_TOP_LEVEL_KEY = re.compile(r"^([^\s#%\-.][^:]*):", re.MULTILINE)
+_TOP_LEVEL_KEY = re.compile(r"^([^\s#%\-.][^:\n]*):", re.MULTILINE)
 
 
 class TooLargeError(Exception):

@@ -22,7 +22,7 @@ _WORD_CHARACTERS = string.ascii_letters + string.digits + "_.-"
 _HEADER_KEY = re.compile(r"\s*//\s*")
 _COMMENT = re.compile(r"\s*//")
 _YAML_KEY = re.compile(
-    r"""(?P<indent>[\s-]*)(?P<quote>["']?)(?P<key>[^\s"'#{}\[\],:][^"'{}\[\]]*?)(?P=quote):(?=\s|$)"""
+    r"""(?P<indent>[\s-]*+)(?P<quote>["']?)(?P<key>[^\s"'#{}\[\],:][^"'{}\[\]]*?)(?P=quote):(?=\s|$)"""
 )
 _TEXT_KEY = re.compile(r"(?:^|[\s{,-])(condition|where):(?:\s+|$)")
 _OPENING = re.compile(r"""\s*(?:[|>][-+0-9]*\s*(?:$|\n)|["'])?""")

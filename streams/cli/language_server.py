@@ -246,7 +246,8 @@ async def _complete(server: RulesServer, params: types.CompletionParams) -> type
     except TooLargeError:
         known = None
     words = NO_WORDS if known is None else known.vocabulary
-    if (found := propose(document.file, line, column, words)) is None:
+    found = await asyncio.to_thread(propose, document.file, line, column, words)
+    if found is None:
         return None
     replaced = server.range_at(document, line, found.start, column - found.start)
     items = [

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,13 @@ FACTS = Facts(
                             _WITNESS,
                             (((b"\1" * 8, b"\2" * 8), None), ((), (b"\3" * 8,))),
                         ),
-                        Fact(bytes(range(32, 48)), SPAN_ID + bytes(17), HOUR_MS * 1_000_000 + 5, None, ()),
+                        Fact(
+                            bytes(range(32, 48)),
+                            SPAN_ID + bytes(range(17)),
+                            HOUR_MS * 1_000_000 + 1,
+                            None,
+                            (((b"\1" * 8,), None),),
+                        ),
                     ],
                     True,  # noqa: FBT003, as above
                 )
@@ -104,8 +111,10 @@ FACTS_SINCE: dict[int, dict[str, object]] = {
     4: {"missing_until_ms": None, "lost_until_ms": None, "rules_since_ms": None, "keys": None},
     5: {"services": [], "has_more_services": False, "is_incomplete": False},
 }
-"""What a format added to the one before, with the value of records without it; format 6 added facts of events."""
+"""What a format added to the one before, with the value of records without it."""
+
 EVENTS_SINCE = 6
+"""The format in which events without a witness have facts of their own."""
 
 
 def facts_of(version: int) -> Facts:
@@ -119,12 +128,8 @@ def facts_of(version: int) -> Facts:
         return msgspec.structs.replace(struct, **own | changed)
 
     [section] = FACTS.sections
-    entries = [
-        lacking(
-            entry, facts=[lacking(fact) for fact in entry.facts if version >= EVENTS_SINCE or fact.identity == SPAN_ID]
-        )
-        for entry in section.entries
-    ]
+    is_written = [fact.witness is not None or version >= EVENTS_SINCE for fact in section.entries[0].facts]
+    entries = [lacking(entry, facts=[*map(lacking, compress(entry.facts, is_written))]) for entry in section.entries]
     read: Facts = lacking(FACTS, version=version, sections=[lacking(section, entries=entries)])
     return read
 

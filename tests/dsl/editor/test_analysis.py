@@ -10,6 +10,7 @@ import pytest
 from dsl.compile.review import review
 from dsl.editor.analysis import MAX_BYTES, TooLargeError, analyse, set_of
 from dsl.editor.lookup import definition_at, rule_at
+from tests.support.growth import LINEAR, growth
 
 TODAY = date(2026, 11, 30)
 NAMES = "subjects:\n  login: user.login.where(ok == true)\nrules:\n"
@@ -64,6 +65,16 @@ def test_large_sets_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(TooLargeError):
         analyse([tmp_path], {tmp_path / "b.rules": "x"}, TODAY)
+
+
+def test_time_to_leave_out_yaml_of_others_grows_with_the_text(tmp_path: Path) -> None:
+    """A text of many lines without a key is not a rule file, which one look tells."""
+    file = tmp_path / "a.yaml"
+
+    def look(lines: int) -> None:
+        analyse([tmp_path], {file: "a\n" * lines}, TODAY, is_directory=True)
+
+    assert LINEAR > growth(lambda: look(10_000), lambda: look(40_000))
 
 
 def test_rule_at_a_line(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from dsl.check.semconv import listed_names
 from dsl.editor.completion import propose
 from dsl.editor.vocabulary import Vocabulary
 from dsl.syntax.source import source_file
+from tests.support.growth import LINEAR, growth
 
 WORDS = Vocabulary(("payment", "GET /x"), ("amount",), ("risky",), ("pii_read",))
 CURSOR = "|~"
@@ -93,3 +94,13 @@ def test_yaml_scalars_are_rule_text(text: str) -> None:
 def test_nothing_is_proposed_elsewhere_in_yaml(text: str) -> None:
     """Other keys, lists and comments are not rule text."""
     assert None is proposed("a.yaml", text)
+
+
+@pytest.mark.parametrize("unit", ["-  ", "- a: - b", '"a', "a b ", "  : ", "where: ", "- a\n", "aaaa"])
+def test_time_to_find_the_place_grows_with_the_text(unit: str) -> None:
+    """A text that repeats one word, on one line or on many, takes time in proportion to its size."""
+
+    def complete(size: int) -> None:
+        proposed("a.yaml", "rules:\n" + (unit * size)[:size] + CURSOR)
+
+    assert LINEAR > growth(lambda: complete(16_000), lambda: complete(64_000))

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support import paths
 from topics.records.facts import (
     TOUCH_BYTES,
     VERSION,
@@ -127,19 +126,6 @@ def test_message_of_an_earlier_version() -> None:
         )
         == read
     )
-
-
-def test_message_of_format_5() -> None:
-    """Before format 6 a span and its events were one fact, with the start of the span and the values of each event."""
-    facts = decode(bytes.fromhex((paths.FIXTURES / "facts" / "format-5.hex").read_text(encoding="ascii")))
-
-    [entry] = facts.sections[0].entries
-    assert (5, ["shop"], 4) == (facts.version, facts.services, len(entry.facts))
-    of_events = entry.facts[2]
-    assert (bytes(7) + b"1", 5) == (of_events.identity, of_events.start_ns)
-    assert of_events.witness is not None
-    assert ("agent", 85) == (of_events.witness.name, of_events.witness.duration_ns)
-    assert 2 == len(of_events.keys or ())
 
 
 def test_message_that_is_too_old() -> None:
