@@ -118,7 +118,7 @@ def test_names_are_listed(settings: Settings) -> None:
 
 
 def test_rule_that_applies_to_nothing_names_what_was_never_seen(settings: Settings, tmp_path: Path) -> None:
-    """A replay of the topics says of a rule that never applied which of its names no span had."""
+    """A replay of the topics names what no span had, of the names of a rule that never applied."""
     rules = tmp_path / "rules.yaml"
     rules.write_text(f"{RULE}  - id: never\n    condition: when {{ payment.where(sum > 5) }} always {{ refund }}\n")
     options = ["--from", "1h", "--summary", "--processes", "2"]

@@ -204,7 +204,7 @@ def test_no_lone_surrogate_reaches_a_witness(line: str) -> None:
 
     [fact] = Projector(rules).facts(trace)
 
-    assert {"x": '["\ufffd",{"\ufffd":"\ufffd\U0001f600"}]'} == fact.witness.attributes
+    assert {"x": '["\ufffd",{"\ufffd":"\ufffd\U0001f600"}]'} == shown_of(fact).attributes
 
 
 def test_text_exactly_as_long_as_it_may_be() -> None:
