@@ -22,7 +22,7 @@ BIN = Path(sys.executable).parent
 PYTHON = "Programming Language :: Python :: 3."
 
 
-def test_every_python_that_is_promised_is_tried() -> None:
+def test_every_supported_python_is_tested() -> None:
     """The workflow's interpreters are those of the package's classifiers."""
     project = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]
     workflow = YAML(typ="safe").load(paths.ROOT / ".github" / "workflows" / "ci.yml")
@@ -32,7 +32,7 @@ def test_every_python_that_is_promised_is_tried() -> None:
 
 
 def test_ci_runs_every_tier() -> None:
-    """The tiers that CI runs are targets of the Makefile: every test, and those of `make test` under measurement."""
+    """CI runs targets of the Makefile, among them `make test` with coverage and the slow tests."""
     [tiers] = re.findall(r"for tier in (.*); do", (paths.ROOT / ".ci" / "run").read_text())
     targets = re.findall(r"^([a-z-]+):", (paths.ROOT / "Makefile").read_text(), re.MULTILINE)
 
@@ -41,7 +41,7 @@ def test_ci_runs_every_tier() -> None:
 
 @pytest.mark.parametrize("schema", ["vendor.github-workflows", "custom.github-workflows-require-timeout"])
 def test_workflows_fit_their_schema(schema: str) -> None:
-    """Each workflow is one, and no job of it runs for ever."""
+    """Each workflow is valid, and each of its jobs has a time limit."""
     done = subprocess.run(
         [BIN / "check-jsonschema", "--builtin-schema", schema, *WORKFLOWS], capture_output=True, text=True, check=False
     )
@@ -50,8 +50,8 @@ def test_workflows_fit_their_schema(schema: str) -> None:
     assert len(WORKFLOWS) > 1
 
 
-def test_workflows_ask_make_for_what_it_has() -> None:
-    """Each target that a workflow, CONTRIBUTING.md or a hook makes is one of the Makefile."""
+def test_make_targets_of_workflows_exist() -> None:
+    """Each target of make that a workflow, CONTRIBUTING.md or a hook names is in the Makefile."""
     texts = [path.read_text() for path in (*WORKFLOWS, paths.ROOT / "CONTRIBUTING.md")]
     made = {
         word
@@ -65,8 +65,8 @@ def test_workflows_ask_make_for_what_it_has() -> None:
     assert set() == made - set(targets)
 
 
-def test_release_lists_and_looks_through_all_that_it_publishes() -> None:
-    """A release has wheels, an sdist, an SBOM and an image, each attested, and publishes only what was attested."""
+def test_release_publishes_only_attested_artifacts() -> None:
+    """A release has wheels, an sdist, an SBOM and an image, and publishes them once they are attested."""
     jobs = YAML(typ="safe").load(paths.ROOT / ".github" / "workflows" / "release.yml")["jobs"]
     uses = {name: [step.get("uses", "").partition("@")[0] for step in job["steps"]] for name, job in jobs.items()}
 
@@ -98,10 +98,10 @@ def repository(tmp_path: Path) -> Path:
         ("tool.py", '"""A tool."""\n', None),
     ],
 )
-def test_hooks_refuse_what_ci_would(
+def test_hooks_refuse_what_ci_would_refuse(
     repository: Path, tmp_path: Path, name: str, text: str, complaint: str | None
 ) -> None:
-    """A commit of a file with bad style, or of a workflow that is none, does not pass its hooks."""
+    """The hooks refuse a commit of a file with bad style, or of an invalid workflow."""
     (repository / name).parent.mkdir(parents=True, exist_ok=True)
     (repository / name).write_text(text)
     subprocess.run(["git", "add", name], cwd=repository, check=True)

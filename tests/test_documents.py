@@ -51,8 +51,8 @@ def name(page: Path) -> str:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
-def test_links_lead_somewhere(page: Path) -> None:
-    """Every link to a page, a file or a section of this tree has a place to go."""
+def test_links_have_targets(page: Path) -> None:
+    """Every link to a page, a file or a section of this tree has a target."""
     dangling = []
     for link in links(page.read_text()):
         path, _, section = link.partition("#")
@@ -77,7 +77,7 @@ def test_contents_name_every_section(page: Path) -> None:
 
 
 def test_first_page_is_short() -> None:
-    """README.md has the first steps, and all else is on the pages that it links to."""
+    """README.md has only the first steps; everything else is on the pages that it links to."""
     text = (ROOT / "README.md").read_text()
     pages = [page for page in PAGES if page.name == "README.md" and page.is_relative_to(ROOT / "streams")]
 
@@ -86,7 +86,7 @@ def test_first_page_is_short() -> None:
 
 
 def test_each_page_with_commands_has_a_test_that_runs_them() -> None:
-    """No page has commands that nobody tried."""
+    """No page has commands that no test runs."""
     with_commands = {
         name(page) for page in PAGES if shell_commands(page.read_text()) or "```console" in page.read_text()
     }
@@ -103,8 +103,8 @@ def betrace_lines() -> set[str]:
 
 
 @pytest.mark.parametrize("line", sorted(betrace_lines()))
-def test_commands_and_options_are_there(line: str) -> None:
-    """Each command of betrace, in a block or in a sentence, is one that there is, with options that it takes."""
+def test_commands_and_options_exist(line: str) -> None:
+    """Each command of betrace, in a block or in a sentence, exists and takes the options given there."""
     command: click.Command = main
     words = shlex.split(line)[1:]
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
@@ -116,8 +116,8 @@ def test_commands_and_options_are_there(line: str) -> None:
     assert set() == {word for word in words if word.startswith("--")} - options
 
 
-def test_targets_are_there() -> None:
-    """Each target of make, in a block or in a sentence, is one that there is."""
+def test_make_targets_exist() -> None:
+    """Each target of make, in a block or in a sentence, exists."""
     lines = {line for page in PAGES for line in (*shell_commands(page.read_text()), *inline_code(page.read_text()))}
     named = {word for line in lines if line.startswith("make ") for word in line.split()[1:]}
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
@@ -156,8 +156,8 @@ def test_reasons_of_dead_letters_are_explained() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
-def test_drawings_need_nothing_else(page: Path) -> None:
-    """A drawing that a page shows is described for those who cannot see it, and readable on dark ground."""
+def test_drawings_are_self_contained(page: Path) -> None:
+    """A drawing has a description for those who cannot see it, is readable on a dark background, and loads nothing."""
     drawings = [page.parent / link for link in links(page.read_text()) if link.endswith(".svg")]
 
     for drawing in drawings:

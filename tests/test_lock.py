@@ -50,7 +50,7 @@ def clone(tmp_path: Path) -> Path:
     return place
 
 
-def test_each_dependency_is_locked_at_a_version_that_it_allows() -> None:
+def test_each_dependency_is_locked_at_an_allowed_version() -> None:
     """The lock has a version of every dependency of every extra, and pyproject.toml allows it."""
     wrong = [
         str(requirement)
@@ -63,7 +63,7 @@ def test_each_dependency_is_locked_at_a_version_that_it_allows() -> None:
 
 
 def test_lock_has_a_hash_for_each_package_and_names_no_host() -> None:
-    """Each package has hashes, and where it comes from is the installer's matter."""
+    """Each package has hashes; the installer decides where to download it from."""
     hashed = re.findall(r"^([a-z0-9._-]+)==[^\n]*\\\n +--hash=sha256:[0-9a-f]{64}", LOCK, re.MULTILINE)
 
     assert [name for name, _ in LOCKED] == hashed
@@ -71,7 +71,7 @@ def test_lock_has_a_hash_for_each_package_and_names_no_host() -> None:
 
 
 def test_git_ignores_the_lock_that_names_its_registry() -> None:
-    """`make lock` leaves uv.lock, in which the registry's address is."""
+    """`make lock` leaves uv.lock, which contains the registry's address."""
     done = run("git", "check-ignore", "uv.lock")
 
     assert done.returncode == 0 or not os.path.lexists(ROOT / ".git")
@@ -79,7 +79,7 @@ def test_git_ignores_the_lock_that_names_its_registry() -> None:
 
 @pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
 def test_lock_is_complete_for_every_supported_python(version: str) -> None:
-    """All that development needs, and what that needs in turn, has its version in the lock."""
+    """Every direct and indirect dependency of development has its version in the lock."""
     words = ["--quiet", "--all-extras", "--no-header", "--no-annotate", "--constraint", "requirements.lock"]
 
     done = run(UV, "pip", "compile", *words, "--python-version", version, "pyproject.toml")
@@ -90,8 +90,8 @@ def test_lock_is_complete_for_every_supported_python(version: str) -> None:
     assert len(needed) > 100
 
 
-def test_what_is_not_what_was_locked_is_not_installed(clone: Path, tmp_path: Path) -> None:
-    """Make refuses a package whose hash is another one than in the lock."""
+def test_package_with_another_hash_is_refused(clone: Path, tmp_path: Path) -> None:
+    """Make refuses a package whose hash differs from the one in the lock."""
     damaged = tmp_path / "damaged.lock"
     damaged.write_text(re.sub(r"sha256:.{8}", "sha256:00000000", LOCK))
 
@@ -106,7 +106,7 @@ def test_what_is_not_what_was_locked_is_not_installed(clone: Path, tmp_path: Pat
 
 
 def test_image_installs_what_was_locked(tmp_path: Path) -> None:
-    """What the Dockerfile installs, without what a build of it would compile, is what the lock has."""
+    """Every package that the Dockerfile installs, except BeTrace, has its version from the lock."""
     text = (ROOT / "helm" / "Dockerfile").read_text().replace("\\\n", " ")
     [install] = re.findall(r"uv (pip install .+)$", text, re.MULTILINE)
     run(UV, "venv", "--python", sys.executable, tmp_path / "venv")
@@ -122,7 +122,7 @@ def test_image_installs_what_was_locked(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler here")
 def test_demo_needs_no_compiler_and_development_has_the_extension(clone: Path) -> None:
-    """What is installed for the demo decodes with Python; what is installed for development after it, compiled."""
+    """An installation for the demo decodes with Python; one for development, made after it, uses the extension."""
     make = ("make", f"PYTHON={sys.executable}", f"UV={UV}")
     python = clone / ".venv" / "bin" / "python"
 

@@ -59,7 +59,7 @@ def test_no_phrase_needs_a_second_reading(path: Path) -> None:
 
 
 def test_the_phrases_are_found() -> None:
-    """What the old prose had is found, and what is plain English is not."""
+    """Phrases of the old prose are found, and plain English is not."""
     struck = ["'30' is no duration", "a relation of which none was seen", "what the topic says of it"]
     plain = ["there is no topic", "it is no longer read", "the state of the task", "nobody reads them"]
     assert [True] * len(struck) == [bool(PHRASES.search(text)) for text in struck]

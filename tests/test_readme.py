@@ -101,7 +101,7 @@ def test_examples_print_what_they_show(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(INSTALL_S + COMMAND_S)
 def test_install_commands_install(tmp_path: Path) -> None:
-    """In a clone, the commands of "Install" bring a `betrace` that judges. Nothing is compiled: that takes minutes."""
+    """In a clone, the commands of "Install" give a `betrace` that judges. Nothing is compiled: that takes minutes."""
     clone = tmp_path / "clone"
     for name in ("dsl", "topics", "streams"):
         shutil.copytree(ROOT / name, clone / name, ignore=shutil.ignore_patterns("*.so", "*.c", "__pycache__"))
@@ -128,7 +128,7 @@ def test_install_commands_install(tmp_path: Path) -> None:
 
 @pytest.mark.broker
 def test_make_demo_works(tmp_path: Path) -> None:
-    """`make demo` ends well and shows signals."""
+    """`make demo` succeeds and shows signals."""
     done = subprocess.run(
         ["make", "demo"],
         cwd=ROOT,
@@ -144,8 +144,8 @@ def test_make_demo_works(tmp_path: Path) -> None:
 
 
 @pytest.mark.broker
-def test_the_run_command_runs_until_it_is_stopped(installed: dict[str, str], tmp_path: Path) -> None:
-    """`betrace run` as written: it runs, and ends well when asked to."""
+def test_run_command_runs_until_it_is_stopped(installed: dict[str, str], tmp_path: Path) -> None:
+    """The `betrace run` command as written runs, and exits with 0 when it is stopped."""
     [command] = [line for line in shell_commands(README) if line.startswith("betrace run")]
     (tmp_path / "pii.rules").write_text(RULE)
     port = free_port(2)
@@ -163,8 +163,8 @@ def test_the_run_command_runs_until_it_is_stopped(installed: dict[str, str], tmp
 
 
 @pytest.mark.broker
-def test_the_archive_command_keeps_what_is_there(installed: dict[str, str], tmp_path: Path) -> None:
-    """`betrace archive`: what is on the source topics is in the archive."""
+def test_archive_command_archives_the_topics(installed: dict[str, str], tmp_path: Path) -> None:
+    """The `betrace archive` command archives the records of the source topics."""
     send(installed, b"no request")
 
     run_all(page("streams/archive"), tmp_path, installed | {"BETRACE_UNTIL_IDLE": "1"})
@@ -173,8 +173,8 @@ def test_the_archive_command_keeps_what_is_there(installed: dict[str, str], tmp_
 
 
 @pytest.mark.broker
-def test_the_replay_command_says_what_was(installed: dict[str, str], tmp_path: Path) -> None:
-    """`betrace replay`: a line per rule, in figures and in words."""
+def test_replay_command_prints_a_summary(installed: dict[str, str], tmp_path: Path) -> None:
+    """The `betrace replay` command prints a line per rule, in figures and in words."""
     [command] = page("streams/replay")
     send(installed, request("pii.readme"))
 
@@ -187,8 +187,8 @@ def test_the_replay_command_says_what_was(installed: dict[str, str], tmp_path: P
 
 
 @pytest.mark.broker
-def test_the_rules_commands_push_show_and_undo(installed: dict[str, str], tmp_path: Path) -> None:
-    """A push takes the place of an earlier one, can be looked at, and is undone."""
+def test_rules_commands_push_show_and_roll_back(installed: dict[str, str], tmp_path: Path) -> None:
+    """A push replaces an earlier one, can be shown, and can be rolled back."""
     (tmp_path / "before.rules").write_text('// "before"\ntrace.has(a) and trace.has(b)\n')
     run_all(["betrace rules push before.rules"], tmp_path, installed)
 
@@ -203,10 +203,10 @@ def test_the_rules_commands_push_show_and_undo(installed: dict[str, str], tmp_pa
 
 
 @pytest.mark.broker
-def test_the_topics_commands_make_and_describe_them(
+def test_topics_commands_create_and_describe_topics(
     installed: dict[str, str], fresh_prefix: str, tmp_path: Path
 ) -> None:
-    """Topics that are there are not made again, each is described, and no signal is there yet."""
+    """Existing topics are not created again, each topic is described, and there is no signal yet."""
     made, described, signals = run_all(page("topics"), tmp_path, installed)
 
     assert ("", "") == (made, signals)
@@ -214,8 +214,8 @@ def test_the_topics_commands_make_and_describe_them(
 
 
 @pytest.mark.broker
-def test_the_commands_that_look_say_how_it_is(installed: dict[str, str], tmp_path: Path) -> None:
-    """Status, a trace, and that nothing is damaged, where rules are active and no worker has run."""
+def test_inspection_commands_show_an_idle_installation(installed: dict[str, str], tmp_path: Path) -> None:
+    """Status, explain and doctor work where rules are active and no worker has run."""
     run_all(["betrace rules push rules/"], tmp_path, installed)
     send(installed, request("pii.readme"))
 
@@ -226,8 +226,8 @@ def test_the_commands_that_look_say_how_it_is(installed: dict[str, str], tmp_pat
 
 
 @pytest.mark.broker
-def test_the_dead_letter_commands_bring_the_bytes_back(installed: dict[str, str], tmp_path: Path) -> None:
-    """A key, the list of what could not be read, and its bytes, decrypted."""
+def test_dead_letter_commands_decrypt_the_bytes(installed: dict[str, str], tmp_path: Path) -> None:
+    """They generate a key, list what could not be read, and decrypt its bytes."""
     keygen, *others = page("streams/ingest")
     run_all([keygen], tmp_path, installed)
     send(installed, b"no request")
@@ -240,10 +240,10 @@ def test_the_dead_letter_commands_bring_the_bytes_back(installed: dict[str, str]
 
 
 @pytest.mark.broker
-def test_the_evidence_commands_make_evidence_that_verifies(
+def test_evidence_commands_make_evidence_that_verifies(
     installed: dict[str, str], fresh_prefix: str, tmp_path: Path
 ) -> None:
-    """A key, a ledger that seals until it is stopped, and every other command."""
+    """They generate a key, run a ledger until it is stopped, and verify and report what it sealed."""
     keygen, ledger, *others = page("streams/evidence")
     often = installed | {"BETRACE_SEAL_EVERY": "100ms"}
     run_all([keygen], tmp_path, often)

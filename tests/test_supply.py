@@ -22,7 +22,7 @@ def make(*words: str) -> str:
 
 
 def test_sbom_lists_each_dependency(tmp_path: Path) -> None:
-    """`make sbom`, of the packages of these tests, writes CycloneDX: about BeTrace, with all that it needs."""
+    """`make sbom` describes the packages of these tests as CycloneDX: BeTrace with all its dependencies."""
     written = tmp_path / "sbom.json"
 
     make("sbom", f"PRODUCT={sys.prefix}", f"SBOM={written}", "-o", f"{sys.prefix}/ready")
@@ -39,15 +39,15 @@ def test_sbom_lists_each_dependency(tmp_path: Path) -> None:
     assert {name: version(name) for name in names} == {name: parts.get(name) for name in names}
 
 
-def test_sbom_is_no_part_of_the_tree() -> None:
-    """Git ignores where `make sbom` writes."""
+def test_git_ignores_the_sbom() -> None:
+    """Git ignores the file that `make sbom` writes."""
     done = subprocess.run(["git", "check-ignore", "build/sbom.json"], cwd=ROOT, capture_output=True, check=False)
 
     assert done.returncode == 0 or not os.path.lexists(ROOT / ".git")
 
 
-def test_audit_passes_over_nothing(tmp_path: Path) -> None:
-    """`make audit` fails where it gets no answer about a package of the product."""
+def test_audit_fails_without_an_answer(tmp_path: Path) -> None:
+    """`make audit` fails if it gets no answer about a package of the product."""
     uv = tmp_path / "uv"
     uv.write_text("#!/bin/sh\necho click==8.2.0\n")
     uv.chmod(0o755)

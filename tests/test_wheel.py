@@ -79,7 +79,7 @@ def wheel(builder: Path, sdist: Path, place: Path, **environment: str) -> tuple[
 
 
 def test_sdist_has_the_scanners_sources(sdist: Path) -> None:
-    """Whoever builds from the sdist has what Cython needs, and nothing that was compiled here."""
+    """The sdist has the sources that Cython needs, and nothing that was compiled here."""
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
 
@@ -98,7 +98,7 @@ def test_wheel_has_the_compiled_scanner(builder: Path, sdist: Path, tmp_path: Pa
 
 
 def test_without_a_compiler_python_alone_decodes(builder: Path, sdist: Path, tmp_path: Path) -> None:
-    """Without a C compiler the installation goes on and says that it went without the scanner, which is not missed."""
+    """Without a C compiler the installation succeeds, reports that the scanner is missing, and decodes with Python."""
     files, chosen, said = wheel(builder, sdist, tmp_path, CC=str(tmp_path / "no-compiler"))
 
     assert [] == [name for name in files if name.endswith(".so")]

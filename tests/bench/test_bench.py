@@ -21,8 +21,8 @@ MADE = Topic("", "made", message_count=500, message_bytes=800, span_count=1_000,
 
 
 @pytest.mark.broker
-def test_ours_are_measured(kafka: str) -> None:
-    """Each of ours reads a topic to its end, gives all its signals, and has a rate that a machine can have."""
+def test_betrace_entrants_are_measured(kafka: str) -> None:
+    """Each of BeTrace's entrants reads a topic to its end, publishes all its signals, and has a plausible rate."""
     made = {"keyed": topic.make(kafka, "keyed", SPANS)}
     entrants = [each for each in contest.entrants([1]) if not each.is_peer]
 
@@ -35,8 +35,8 @@ def test_ours_are_measured(kafka: str) -> None:
     assert figures.run_of_best_peer is None
 
 
-def test_signals_that_are_not_all_are_no_figure() -> None:
-    """Who does not do the work is not measured."""
+def test_entrant_that_lacks_signals_is_an_error() -> None:
+    """An entrant that does not publish all signals fails the bench instead of getting a figure."""
 
     def fails(_: Topic) -> float:
         raise BenchError("2 signals instead of 3")
@@ -45,8 +45,8 @@ def test_signals_that_are_not_all_are_no_figure() -> None:
         contest.hold({"keyed": MADE}, [Entrant("lazy", fails)], 1, print)
 
 
-def test_median_of_rounds_in_turn() -> None:
-    """Entrants take turns, a figure is the median of its rounds, and the whole is held against the best peer."""
+def test_figure_is_the_median_of_alternating_rounds() -> None:
+    """Entrants alternate, a figure is the median of its rounds, and the whole is compared with the best peer."""
     turns: list[str] = []
 
     def runs(name: str, *seconds: float) -> Entrant:
@@ -71,7 +71,7 @@ def test_median_of_rounds_in_turn() -> None:
 
 
 def test_table_has_every_row_and_ratio() -> None:
-    """The table is Markdown: a row for each entrant, then the ratios that were measured."""
+    """The table is Markdown: a row for each entrant, then the measured ratios."""
     figures = contest.hold({"keyed": MADE}, [Entrant(INGEST, lambda _: 0.5)], 1, print)
 
     shown = contest.table(figures)
@@ -79,8 +79,8 @@ def test_table_has_every_row_and_ratio() -> None:
     assert "| spans/s | keyed |\n| --- | ---: |\n| betrace ingest | 2,000 |" == shown
 
 
-def test_peer_that_cannot_run_is_left_out_with_a_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Without Go, Maven or a Java compiler the peers are skipped, each with its reason, and nothing else is."""
+def test_peer_that_cannot_run_is_skipped_with_a_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without Go, Maven or a Java compiler the peers are skipped, each with its reason; the others are measured."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     said: list[str] = []
@@ -95,7 +95,7 @@ def test_peer_that_cannot_run_is_left_out_with_a_line(monkeypatch: pytest.Monkey
 
 
 def test_peers_are_built_from_their_sources() -> None:
-    """What the peers are built from is there: a recipe that the Collector's builder knows, a program, its settings."""
+    """The sources of the peers exist: a recipe that the Collector's builder accepts, a program, its settings."""
     recipe = collector.RECIPE.read_text()
 
     assert f"version: {build.BUILDER.rpartition('@v')[2]}" in recipe

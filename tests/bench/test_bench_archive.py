@@ -14,8 +14,8 @@ pytestmark = pytest.mark.bench
 SPANS = 20_000
 
 
-def test_query_and_engine_say_the_same(tmp_path: Path) -> None:
-    """Of an archive made from the corpus, each rule has the same verdicts by query and by engine."""
+def test_query_and_engine_give_the_same_verdicts(tmp_path: Path) -> None:
+    """On an archive of the corpus, query and engine give each rule the same verdicts."""
     store = Store.at(str(tmp_path))
     made = make(store, "partitioned_proto", SPANS)
 

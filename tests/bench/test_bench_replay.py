@@ -9,8 +9,8 @@ from tests.bench import bench_replay
 pytestmark = [pytest.mark.bench, pytest.mark.broker]
 
 
-def test_live_a_replay_and_its_summary_say_the_same(kafka: str) -> None:
-    """The bench itself refuses to compare what does not say the same."""
+def test_live_replay_and_summary_agree(kafka: str) -> None:
+    """The bench itself refuses to measure results that differ."""
     figures = next(bench_replay.measure(kafka, "partitioned_proto", 2000))
 
     assert figures.signals > 0

@@ -16,7 +16,7 @@ AT_MOST = 1.6
 @pytest.mark.parametrize("name", bench_rules.CORPORA)
 @pytest.mark.parametrize("choice", ["pure", "auto"])
 def test_a_hundred_rules_cost_little_more_than_ten(name: str, choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What messages cost that hit nothing hardly depends on how many rules there are."""
+    """The cost of messages without a hit hardly depends on the number of rules."""
     monkeypatch.setenv(backend.VARIABLE, choice)
 
     taken_us = bench_rules.corpus_us(name, runs=5)

@@ -12,8 +12,8 @@ AT_MOST = 3
 """The goal is 2; a machine that does other things meanwhile moves the ratio of two short times."""
 
 
-def test_twice_of_anything_takes_at_most_twice_as_long() -> None:
-    """And says what follows from the records alone, which the bench itself refuses to measure otherwise."""
+def test_doubled_input_takes_at_most_twice_as_long() -> None:
+    """The bench itself refuses to measure unless the results follow from the records alone."""
     figures = bench_scale.measure(copies=3, runs=3)
 
     assert figures.signals > 0

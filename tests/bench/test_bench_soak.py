@@ -16,8 +16,8 @@ pytestmark = pytest.mark.bench
 
 
 @pytest.mark.broker
-def test_memory_of_every_process_is_told(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
-    """The supervisor and both stages of a program under load are looked at, and have a memory that processes have."""
+def test_memory_of_every_process_is_measured(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
+    """The memory of the supervisor and of both stages is measured under load, and is plausible."""
     program = Program(kafka, fresh_prefix, tmp_path, RULES)
     program = dataclasses.replace(program, options=(*program.options, *bench_soak.OPTIONS))
     program.make_sources(PARTITIONS)
@@ -30,8 +30,8 @@ def test_memory_of_every_process_is_told(kafka: str, fresh_prefix: str, tmp_path
 
 
 @pytest.mark.parametrize(("after_mib", "is_flat"), [(100, True), (104, True), (110, False), (90, True)])
-def test_flat_is_no_more_than_a_twentieth(after_mib: float, is_flat: bool) -> None:  # noqa: FBT001, a parameter
-    """What happens while a process warms up does not count; then its peak may grow by a twentieth, and shrink."""
+def test_memory_may_grow_by_a_twentieth(after_mib: float, is_flat: bool) -> None:  # noqa: FBT001, a parameter
+    """Growth during warm-up does not count; after it, the peak may grow by a twentieth, or shrink."""
     warming = [(seconds, seconds) for seconds in range(0, 100, 10)]
     working = [(100 + 10 * n, 100 if n % 5 else 60) for n in range(10)]
     after = [(200 + 10 * n, after_mib if n % 5 else 60) for n in range(10)]

@@ -21,7 +21,7 @@ SHORT = ("--spans", "4000", "--runs", "1", "--workers", "1", "--only", "consume"
     "line", [line for line in shell_commands((ROOT / "tests/bench/README.md").read_text()) if line.startswith("python")]
 )
 def test_command_measures(line: str) -> None:
-    """Each command ends well, with a table of figures."""
+    """Each command succeeds and prints a table of figures."""
     _, *words = shlex.split(line)
 
     done = subprocess.run(

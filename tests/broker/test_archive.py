@@ -139,8 +139,8 @@ def archive(kafka: str, fresh_prefix: str, tmp_path: Path) -> Archive:
     return made
 
 
-def test_what_is_on_kafka_is_in_the_archive(archive: Archive) -> None:
-    """Record for record: place, time, key, headers and bytes, those that cannot be read too, a file an hour."""
+def test_archive_has_every_record(archive: Archive) -> None:
+    """Every record, even an unreadable one, has its position, time, key, headers and bytes; each hour is one file."""
     logs, spans = archive.topics
     archive.write("partitioned_proto", spans)
     archive.write("unkeyed_json_logs", logs)
@@ -157,8 +157,8 @@ def test_what_is_on_kafka_is_in_the_archive(archive: Archive) -> None:
     assert {(spans, at, START_MS + hour * HOUR_MS) for at in range(PARTITIONS) for hour in (0, 1)} == hours
 
 
-def test_what_cannot_be_read_is_a_hole(archive: Archive) -> None:
-    """A batch that no client inflates is left out, which the archive shows, and what follows it is there."""
+def test_unreadable_batch_is_a_hole(archive: Archive) -> None:
+    """A batch that no client can inflate is missing, which the archive shows; the records after it are archived."""
     _, spans = archive.topics
     archive.write("partitioned_proto", spans)
     end = admin.end_offsets(archive.client(), [TopicPartition(spans, 0)])[spans, 0]
@@ -178,8 +178,8 @@ def places(hole: Hole) -> tuple[str, int, int, int]:
     return hole.topic, hole.partition, hole.from_offset, hole.to_offset
 
 
-def test_it_goes_on_where_it_ended(archive: Archive) -> None:
-    """A second run adds what is new, and partitions that were added, and nothing twice; its lag can be seen."""
+def test_second_run_continues_where_the_first_ended(archive: Archive) -> None:
+    """A second run adds new records and new partitions, and nothing twice; its consumer lag is visible."""
     _, spans = archive.topics
     archive.write("partitioned_proto", spans)
     archive.run_until_idle()
@@ -212,8 +212,8 @@ def end(archive: Archive, topic: str, partition: int) -> int | None:
     return Store.at(str(archive.path)).listing().end_offset(topic, partition)
 
 
-def test_killed_again_and_again(archive: Archive) -> None:
-    """Killed at any moment, it neither loses nor doubles a record."""
+def test_repeated_kills_lose_and_duplicate_nothing(archive: Archive) -> None:
+    """Killed at any moment, the archiver neither loses nor duplicates a record."""
     logs, spans = archive.topics
     chance = random.Random(7)
     for _ in range(6):
@@ -231,8 +231,8 @@ def test_killed_again_and_again(archive: Archive) -> None:
     assert not list(archive.path.rglob("*.part"))
 
 
-def test_stopped_it_has_written_all_that_it_read(archive: Archive) -> None:
-    """SIGTERM ends it well, with no wait for the hour to end."""
+def test_sigterm_writes_everything_that_was_read(archive: Archive) -> None:
+    """On SIGTERM it exits with 0 without waiting for the end of the hour."""
     _, spans = archive.topics
     archive.write("unkeyed_proto", spans)
     with archive.running() as run:
@@ -246,8 +246,8 @@ def test_stopped_it_has_written_all_that_it_read(archive: Archive) -> None:
     assert Store.at(str(archive.path)).listing().leftovers == ()
 
 
-def test_topic_that_was_made_again(archive: Archive) -> None:
-    """An archive is of one topic: one of the same name that begins anew is refused, with what to do."""
+def test_recreated_topic_is_refused(archive: Archive) -> None:
+    """An archive belongs to one topic: a recreated topic of the same name is refused, with an action."""
     _, spans = archive.topics
     archive.write("unkeyed_proto", spans)
     archive.run_until_idle()
@@ -265,8 +265,8 @@ def test_topic_that_was_made_again(archive: Archive) -> None:
     assert "it was recreated. Action: archive to another directory" in done.stderr
 
 
-def test_topic_that_is_deleted_meanwhile(archive: Archive) -> None:
-    """What was read is written before it ends: there is no other copy of it any more."""
+def test_topic_deleted_during_the_run(archive: Archive) -> None:
+    """What was read is written before the program ends: there is no other copy of it."""
     _, spans = archive.topics
     producer = Producer({"bootstrap.servers": archive.bootstrap})
     for number in range(10):
@@ -283,8 +283,8 @@ def test_topic_that_is_deleted_meanwhile(archive: Archive) -> None:
     assert sent == list(records(str(archive.path)))
 
 
-def test_no_such_topic(archive: Archive) -> None:
-    """A topic that is not there is the operator's mistake."""
+def test_missing_topic(archive: Archive) -> None:
+    """A topic that does not exist is a configuration error."""
     wrong = Archive(archive.bootstrap, f"{archive.prefix}other", archive.path)
 
     done = wrong.run("--until-idle")
@@ -294,7 +294,7 @@ def test_no_such_topic(archive: Archive) -> None:
 
 
 def test_range_of_time(archive: Archive) -> None:
-    """Only the records of the time that was asked for; a second run with the same range adds nothing."""
+    """Only records in the requested range are archived; a second run with the same range adds nothing."""
     _, spans = archive.topics
     archive.write("partitioned_proto", spans)
     from_ms, to_ms = START_MS + HOUR_MS // 2, START_MS + 3 * HOUR_MS // 2
@@ -316,7 +316,7 @@ def test_range_of_time(archive: Archive) -> None:
 
 
 def test_range_without_records(archive: Archive) -> None:
-    """A time in which Kafka has nothing is said, and nothing is written."""
+    """A range in which Kafka has no records is an error, and nothing is written."""
     _, spans = archive.topics
     archive.write("unkeyed_proto", spans)
 
@@ -328,7 +328,7 @@ def test_range_without_records(archive: Archive) -> None:
 
 
 def test_archive_of_a_newer_version(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a newer version wrote is left as it is."""
+    """An archive that a newer version wrote is left unchanged."""
     _, spans = archive.topics
     archive.write("unkeyed_proto", spans)
     with monkeypatch.context() as patched:
@@ -347,8 +347,8 @@ def test_archive_of_a_newer_version(archive: Archive, monkeypatch: pytest.Monkey
     assert before == sorted(archive.path.rglob("*"))
 
 
-def test_target_that_cannot_be_written(archive: Archive) -> None:
-    """Where no files can be made, the operator is told at once."""
+def test_unwritable_target(archive: Archive) -> None:
+    """A target in which no file can be created is an error at once."""
     archive.path.touch()
 
     done = archive.run()
@@ -358,7 +358,7 @@ def test_target_that_cannot_be_written(archive: Archive) -> None:
 
 
 def test_records_from_the_future(archive: Archive) -> None:
-    """A sender whose clock is a day ahead does not make a file of every record."""
+    """A sender whose clock is a day ahead does not cause a file per record."""
     _, spans = archive.topics
     producer = Producer({"bootstrap.servers": archive.bootstrap})
     now_ms = START_MS + 3 * HOUR_MS
@@ -372,8 +372,8 @@ def test_records_from_the_future(archive: Archive) -> None:
     assert archive.on_kafka() == list(records(str(archive.path)))
 
 
-def test_records_that_were_gone_before_they_were_archived(archive: Archive) -> None:
-    """What Kafka deleted in between is a hole that the archive shows."""
+def test_records_deleted_before_they_were_archived(archive: Archive) -> None:
+    """Records that Kafka deleted between two runs are a hole that the archive shows."""
     _, spans = archive.topics
     archive.write("unkeyed_proto", spans)
     archive.run_until_idle()

@@ -199,8 +199,8 @@ def revisions(signals: list[dict[str, Any]], rule: str = "audited") -> list[tupl
     return sorted(found)
 
 
-def test_killed_backfill_in_traffic(site: Site) -> None:
-    """Nothing is missing and nothing is there twice; evidence verifies, and reports the whole time as judged."""
+def test_backfill_killed_during_traffic(site: Site) -> None:
+    """Nothing is missing or duplicated; the evidence verifies, and reports the whole time as judged."""
     program, traffic = site.program, site.traffic
     with program.running() as run:
         wait_until(lambda: site.read_to() >= traffic.sent, "the history is read")

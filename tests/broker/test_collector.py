@@ -26,10 +26,10 @@ def _collector() -> None:
 
 @pytest.mark.parametrize("encoding", ["otlp_proto", "otlp_json"])
 @pytest.mark.parametrize("keyed", [True, False], ids=["keyed", "unkeyed"])
-def test_broken_traces_are_signalled_whatever_the_collector_is_set_to(
+def test_broken_traces_are_signalled_with_any_collector_settings(
     kafka: str, fresh_prefix: str, tmp_path: Path, *, keyed: bool, encoding: str
 ) -> None:
-    """Keyed or not, protobuf or JSON: a signal for each rule and trace that the applications broke, and no other."""
+    """Keyed or not, protobuf or JSON: one signal for each rule and trace that the applications broke, and no other."""
     program = Program(kafka, fresh_prefix, tmp_path)
     day = send_day(kafka, Settings(keyed, encoding, program.spans_topic, program.logs_topic), partitions=3)
 
@@ -39,8 +39,8 @@ def test_broken_traces_are_signalled_whatever_the_collector_is_set_to(
     assert said == program.broken()
 
 
-def test_the_shipped_truth_is_what_the_applications_say(kafka: str, fresh_prefix: str) -> None:
-    """`expected.json` names the very traces that the applications break today, with the same seed."""
+def test_shipped_expectation_matches_the_applications(kafka: str, fresh_prefix: str) -> None:
+    """`expected.json` names exactly the traces that the applications break with the same seed."""
     settings = Settings(keyed=True, spans_topic=f"{fresh_prefix}spans", logs_topic=f"{fresh_prefix}logs")
     shipped = json.loads((CAPTURES / "expected.json").read_text())
 

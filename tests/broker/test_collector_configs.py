@@ -54,14 +54,14 @@ def checked(otelcol: Path, configs: Sequence[Path]) -> subprocess.CompletedProce
         ["siem/collector/receive.yaml", "siem/collector/file.yaml"],
     ],
 )
-def test_collector_finds_no_fault(otelcol: Path, names: list[str]) -> None:
-    """What is shipped passes `otelcol validate` as it stands."""
+def test_shipped_configuration_is_valid(otelcol: Path, names: list[str]) -> None:
+    """Each shipped configuration passes `otelcol validate` unchanged."""
     done = checked(otelcol, [SHIPPED / name for name in names])
 
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_commands_of_the_page_are_understood(otelcol: Path, tmp_path: Path) -> None:
+def test_documented_commands_are_valid(otelcol: Path, tmp_path: Path) -> None:
     """Each command of topics/collector/README.md passes the Collector's check, beside a configuration of one's own."""
     page = SHIPPED / "collector"
     (tmp_path / "yours.yaml").write_text(YOURS)
@@ -76,15 +76,15 @@ def test_commands_of_the_page_are_understood(otelcol: Path, tmp_path: Path) -> N
     assert 3 == len(lines)
 
 
-def test_only_the_exporter_of_splunk_is_unknown(otelcol: Path) -> None:
-    """The Collector of these tests lacks one part of splunk.yaml, and finds no other fault before it."""
+def test_only_the_splunk_exporter_is_unknown(otelcol: Path) -> None:
+    """The Collector of these tests lacks one component of splunk.yaml, and reports no other error before it."""
     done = checked(otelcol, [SHIPPED / "siem/collector/receive.yaml", SHIPPED / "siem/collector/splunk.yaml"])
 
     assert "'exporters' unknown type: \"splunk_hec\"" in done.stderr
 
 
-def test_a_fault_is_found(otelcol: Path, tmp_path: Path) -> None:
-    """The check would say so if a setting did not exist."""
+def test_unknown_setting_is_detected(otelcol: Path, tmp_path: Path) -> None:
+    """The check rejects a setting that does not exist."""
     faulty = configured("collector/collector.yaml", tmp_path, {"required_acks": "wanted_acks"})
 
     assert "wanted_acks" in checked(otelcol, [faulty]).stderr
@@ -92,7 +92,7 @@ def test_a_fault_is_found(otelcol: Path, tmp_path: Path) -> None:
 
 @pytest.mark.broker
 def test_audit_spans_have_a_topic_of_their_own(kafka: str, fresh_prefix: str, otelcol: Path, tmp_path: Path) -> None:
-    """All spans go to one topic; those with `audit.action`, and no others, to a second one as well."""
+    """All spans go to one topic; those with `audit.action`, and no others, also go to a second one."""
     topics = {name: f"{fresh_prefix}{name}" for name in ("otlp_spans", "otlp_logs", "otlp_audit_logs", "otlp_audit")}
     client = AdminClient({"bootstrap.servers": kafka})
     for made in client.create_topics([NewTopic(name, 1) for name in topics.values()]).values():

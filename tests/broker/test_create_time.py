@@ -60,8 +60,8 @@ def is_judged(program: Program, trace: int) -> bool:
     return trace in last_verdicts(program)
 
 
-def test_stamps_of_the_future_break_no_honest_trace(program: Program) -> None:
-    """One record an hour ahead in each partition closes no window of the others; its own trace is undetermined."""
+def test_future_timestamps_break_no_honest_trace(program: Program) -> None:
+    """A record stamped an hour ahead in each partition closes no other window; its own trace is undetermined."""
     with program.running():
         write(program, "pii.access", [FIRST])
         wait_until(partial(is_judged, program, FIRST), "there is a first signal")
@@ -95,8 +95,8 @@ def replayed(program: Program) -> tuple[dict[int, str], str]:
     return {int(one["trace_id"], 16): one["verdict"] for one in said}, done.stderr
 
 
-def test_stamp_of_the_past_stops_nothing(program: Program) -> None:
-    """One record of 1970 in a partition where nothing else comes holds no verdict, also after a restart."""
+def test_timestamp_of_1970_delays_no_verdict(program: Program) -> None:
+    """A record of 1970 in an otherwise idle partition delays no verdict, also after a restart."""
     write(program, "pii.access", [LIAR], 1 - time.time_ns() // 1_000_000)
 
     for trace in (FIRST + 1, LAST + 3):

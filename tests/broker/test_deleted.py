@@ -153,8 +153,8 @@ def warned(ended: Ended) -> list[str]:
 
 
 @pytest.mark.parametrize("roles", [("sessions",), ("ingest",), ("ingest", "sessions")], ids="+".join)
-def test_groups(site: Site, roles: tuple[str, ...]) -> None:
-    """Signals may come again as they were; verdicts count once, and the evidence is whole."""
+def test_deleted_consumer_groups(site: Site, roles: tuple[str, ...]) -> None:
+    """Signals may be published again unchanged; verdicts count once, and the evidence verifies."""
     site.delete_groups(*roles)
 
     ended = site.run()
@@ -164,10 +164,10 @@ def test_groups(site: Site, roles: tuple[str, ...]) -> None:
     assert BROKEN == len(set(site.program.revisions()))
 
 
-def test_checkpoints_and_facts(kafka: str, tmp_path: Path) -> None:
-    """With its store a worker goes on as if nothing were gone; without it, and without the facts, it begins anew.
+def test_deleted_checkpoints_and_facts(kafka: str, tmp_path: Path) -> None:
+    """With its store a worker continues as if nothing were deleted; without the store and the facts it starts over.
 
-    In the evidence that is a time of which nothing is proved; what was said of it stands, and nothing counts twice.
+    Nothing is proved in the evidence for the time between; earlier verdicts stay in force, and nothing counts twice.
     """
     site = Site.made(kafka, tmp_path)
     site.make_again("checkpoints", "compact")

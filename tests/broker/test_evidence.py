@@ -140,15 +140,15 @@ def audited() -> int:
     return sum(any(each.key.startswith("audit.") for each in one.attributes) for one in (*spans, *logs))
 
 
-def test_what_a_run_left_is_verified(evidence: Evidence) -> None:
-    """With the files and the public key alone: nothing is changed, nothing missing."""
+def test_evidence_of_a_run_verifies(evidence: Evidence) -> None:
+    """The files and the public key suffice to verify that nothing was changed and nothing is missing."""
     done = evidence.call("evidence", "verify", str(evidence.directory), "--key", str(evidence.key))
 
     assert (0, True) == (done.returncode, "unchanged and complete" in done.stdout), done.stdout
 
 
-def test_a_change_in_it_is_found(evidence: Evidence, tmp_path: Path) -> None:
-    """One byte of a seal that the run made."""
+def test_changed_byte_is_found(evidence: Evidence, tmp_path: Path) -> None:
+    """A change of one byte of a seal is found."""
     copy = tmp_path / "copy"
     subprocess.run(["cp", "-r", str(evidence.directory), str(copy)], check=True)
     seal = max(copy.rglob("*.tlog"), key=lambda path: path.stat().st_size)
@@ -162,8 +162,8 @@ def test_a_change_in_it_is_found(evidence: Evidence, tmp_path: Path) -> None:
     assert (1, True) == (done.returncode, f"{seal.relative_to(copy)}" in done.stdout), done.stdout
 
 
-def test_the_report_counts_what_was_broken(report: dict[str, Any]) -> None:
-    """By rule as many traces as the applications broke, and as many of them shown."""
+def test_report_counts_broken_traces(report: dict[str, Any]) -> None:
+    """For each rule the report counts, and shows, as many traces as the applications broke."""
     rules = report["rules"]
 
     found = {rule["id"]: rule["counts"]["broken"] for rule in rules}
@@ -172,8 +172,8 @@ def test_the_report_counts_what_was_broken(report: dict[str, Any]) -> None:
     assert len(truth) == sum(found.values()) == sum(len(rule["broken_traces"]) for rule in rules)
 
 
-def test_the_report_says_what_could_not_be_read(report: dict[str, Any]) -> None:
-    """Dead letters are in the coverage of their source partition, once, and stand against a statement."""
+def test_report_counts_dead_letters(report: dict[str, Any]) -> None:
+    """Dead letters are in the coverage of their source partition, once, and prevent a statement about the period."""
     told = report["input"]
 
     assert len(GARBAGE) == told["undecodable"]
@@ -182,8 +182,8 @@ def test_the_report_says_what_could_not_be_read(report: dict[str, Any]) -> None:
     assert not report["is_whole"]
 
 
-def test_the_trail_is_whole(evidence: Evidence) -> None:
-    """Every span and log record with an attribute of it, also one without a trace."""
+def test_audit_trail_is_complete(evidence: Evidence) -> None:
+    """The trail has every span and log record with an `audit.*` attribute, even one without a trace."""
     [row] = evidence.query("SELECT count(*) AS n FROM audit_spans")
     logins = evidence.query(
         "SELECT trace_id, is_log, body FROM audit_spans WHERE attributes['audit.action'] = 'login' AND trace_id IS NULL"
@@ -193,8 +193,8 @@ def test_the_trail_is_whole(evidence: Evidence) -> None:
     assert [{"trace_id": "", "is_log": "True", "body": "welcome"}] == logins
 
 
-def test_who_changed_which_role(evidence: Evidence) -> None:
-    """The auditors' question as it stands, of what came through Kafka."""
+def test_auditors_query_runs_unchanged(evidence: Evidence) -> None:
+    """The query that finds who changed which role runs on records that came through Kafka."""
     rows = [row for row in evidence.query(ROLES) if row["actor"] == "admin-1"]
 
     assert [("u-9", "viewer", "owner", "success")] == [
@@ -202,8 +202,8 @@ def test_who_changed_which_role(evidence: Evidence) -> None:
     ]
 
 
-def test_the_trail_becomes_files_and_is_verified(evidence: Evidence, tmp_path: Path) -> None:
-    """The ledger, run on, writes Parquet; nothing but read access is needed to verify, ask and export it."""
+def test_trail_is_archived_and_verified(evidence: Evidence, tmp_path: Path) -> None:
+    """When the ledger runs on, it writes Parquet; read access suffices to verify and export the trail."""
     archived(evidence)
     file = tmp_path / "trail.csv"
 

@@ -46,8 +46,8 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_five_commands_bring_the_signal(kafka: str, home: Path, fresh_prefix: str) -> None:
-    """Copied from the README, with an address for Kafka: a span sent to one's own Collector comes back as a signal."""
+def test_readme_commands_produce_the_signal(kafka: str, home: Path, fresh_prefix: str) -> None:
+    """With the README's commands and an address for Kafka, a span sent to one's own Collector causes a signal."""
     section = (ROOT / "README.md").read_text().partition("## Your Kafka in five commands")[2]
     export, run, collector, tail, status = shell_commands(section)
     name, _, address = export.removeprefix("export ").partition("=")

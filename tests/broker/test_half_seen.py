@@ -135,8 +135,8 @@ def assert_agreed(program: Program, *options: str) -> None:
     assert ("broken", LAST) in [live[key] for key in both]
 
 
-def test_push_in_flight(program: Program, start_ms: int) -> None:
-    """A rule that is pushed while traces are on their way says nothing of them, and judges what begins later."""
+def test_push_while_traces_are_in_flight(program: Program, start_ms: int) -> None:
+    """A rule that is pushed while traces are in flight does not judge them, and judges those that begin later."""
     other = program.rules.with_name("other.rules")
     other.write_text(OTHER)
     end = write(program, start_ms, 0, 20_000)
@@ -165,7 +165,7 @@ def moments(program: Program, rule_set: str) -> set[int | None]:
 
 
 def test_lost_input(program: Program, start_ms: int) -> None:
-    """What was on its way when records were lost is never called broken: what is missing may have been the audit."""
+    """A trace in flight when records were lost is never broken: the missing span may be among those records."""
     write(program, start_ms, 0, 12_000)
     program.run_until_idle()
     delete(program, write(program, start_ms, 12_000, 22_000))
@@ -177,8 +177,8 @@ def test_lost_input(program: Program, start_ms: int) -> None:
     assert_agreed(program)
 
 
-def test_start_at_the_latest(program: Program) -> None:
-    """A first start at the end of the topics says nothing of the traces on their way."""
+def test_first_start_at_latest(program: Program) -> None:
+    """A first start at the end of the topics does not judge traces in flight."""
     # What comes after the start must be stamped after it.
     start_ms = time.time_ns() // 1_000_000 + 40_000
     write(program, start_ms, 0, 20_000)
@@ -191,8 +191,8 @@ def test_start_at_the_latest(program: Program) -> None:
     assert_agreed(program, "--from", "earliest", "--to", iso_ms(start_ms + 300_000))
 
 
-def test_start_at_the_earliest_that_is_left(program: Program, start_ms: int) -> None:
-    """Where retention has deleted the beginning, a first start and a replay say nothing of what was on its way."""
+def test_first_start_after_retention(program: Program, start_ms: int) -> None:
+    """Where retention has deleted the beginning, a first start and a replay do not judge traces that were in flight."""
     delete(program, write(program, start_ms, 0, 20_000))
     write(program, start_ms, 20_000, 200_000)
     program.run_until_idle()
@@ -217,7 +217,7 @@ def long(program: Program, start_ms: int) -> None:
 
 @pytest.mark.usefixtures("long")
 def test_adjacent_replays_add_up(program: Program, start_ms: int) -> None:
-    """What the parts of a time say is what the whole says, but for traces that they name as there before."""
+    """Replays of adjacent periods give what one replay of all gives, but for the traces reported as half seen."""
     middle = iso_ms(start_ms + 150_000)
 
     whole, _ = replayed(program)

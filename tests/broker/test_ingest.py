@@ -47,7 +47,7 @@ def expected(site: Site, first: int = 0) -> dict[tuple[str, int], list[int]]:
 
 
 def test_every_record_is_read_once_and_committed(site: Site) -> None:
-    """All partitions of all topics from the beginning, outside any replay, without a hole; then all is committed."""
+    """All partitions of all topics are read from the beginning, in no replay, without a gap; all is committed."""
     fill(site)
 
     site.ingest_all(3 * COUNT)
@@ -58,8 +58,8 @@ def test_every_record_is_read_once_and_committed(site: Site) -> None:
     assert {COUNT} == {commit.offset for commit in site.committed().values()}
 
 
-def test_restart_goes_on(site: Site) -> None:
-    """A second worker reads only what came since, in the same epoch."""
+def test_restart_continues(site: Site) -> None:
+    """A second worker reads only later records, in the same epoch."""
     fill(site)
     site.ingest_all(3 * COUNT)
     site.write(site.spans, 0, [7000])
@@ -70,7 +70,7 @@ def test_restart_goes_on(site: Site) -> None:
     assert len(sources(site)) == len({(section.topic, section.partition, section.epoch) for section in site.sections()})
 
 
-def test_group_that_was_reset_to_the_earliest(site: Site) -> None:
+def test_reset_to_earliest(site: Site) -> None:
     """Everything is read again in a replay of its own, which a restart continues."""
     fill(site)
     site.ingest_all(3 * COUNT)
@@ -91,7 +91,7 @@ def test_group_that_was_reset_to_the_earliest(site: Site) -> None:
     }
 
 
-def test_group_that_was_reset_to_a_time(site: Site) -> None:
+def test_reset_to_a_time(site: Site) -> None:
     """The replay begins at the first record of that time."""
     fill(site)
     site.ingest_all(3 * COUNT)
@@ -106,8 +106,8 @@ def test_group_that_was_reset_to_a_time(site: Site) -> None:
     assert {FIRST_MS + 10_000} == starts_ms
 
 
-def test_replay_of_a_clock_that_was_turned_back(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second reset has a higher number than the first, although the local clock has a lower one."""
+def test_reset_after_the_clock_was_set_back(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second reset has a higher replay number than the first, although the local clock has a lower time."""
     fill(site)
     site.ingest_all(3 * COUNT)
     site.reset("--all-topics", "--to-earliest")
@@ -123,8 +123,8 @@ def test_replay_of_a_clock_that_was_turned_back(site: Site, monkeypatch: pytest.
     assert {source: {*numbers} for source, numbers in expected(site).items()} == site.hits_since(second)
 
 
-def test_two_workers_after_a_reset_have_one_replay(site: Site) -> None:
-    """Whoever comes first, all partitions are in the same replay."""
+def test_two_workers_share_one_replay_after_a_reset(site: Site) -> None:
+    """Whichever worker starts first, all partitions are in the same replay."""
     fill(site)
     site.ingest_all(3 * COUNT)
     site.reset("--all-topics", "--to-earliest")
@@ -137,8 +137,8 @@ def test_two_workers_after_a_reset_have_one_replay(site: Site) -> None:
     assert [] == holes(site.sections())
 
 
-def test_part_of_a_group_that_was_reset_ends_the_program(site: Site) -> None:
-    """One topic only: exit 3, and the message says which, and what to do."""
+def test_partial_reset_is_refused(site: Site) -> None:
+    """If only one topic was reset, ingest exits with 3; the message names the topic and an action."""
     fill(site)
     site.ingest_all(3 * COUNT)
     site.reset("--topic", site.settings.source_topics[1], "--to-earliest")
@@ -152,8 +152,8 @@ def test_part_of_a_group_that_was_reset_ends_the_program(site: Site) -> None:
     assert "reset the whole group (--all-topics), then start again" in run.stderr
 
 
-def test_group_that_was_deleted_is_a_replay(site: Site) -> None:
-    """An operator who deletes the group wants everything again."""
+def test_deleted_group_is_a_replay(site: Site) -> None:
+    """An operator who deletes the group wants everything to be read again."""
     fill(site)
     site.ingest_all(3 * COUNT)
     group = site.settings.group("ingest")
@@ -165,8 +165,8 @@ def test_group_that_was_deleted_is_a_replay(site: Site) -> None:
     assert {source: {*numbers} for source, numbers in expected(site).items()} == site.hits_since(replay)
 
 
-def test_partition_that_is_added_is_read_from_its_beginning(site: Site) -> None:
-    """It is seen while ingest runs, and until then the sections' partition count lets no clock pass it."""
+def test_added_partition_is_read_from_its_beginning(site: Site) -> None:
+    """It is detected while ingest runs; until then the sections' partition count holds the clock."""
     fill(site)
     with site.ingesting() as worker:
         wait_until(lambda: worker.read_count == 3 * COUNT, "all is read")
@@ -181,8 +181,8 @@ def test_partition_that_is_added_is_read_from_its_beginning(site: Site) -> None:
     assert [] == holes(site.sections())
 
 
-def test_topic_that_is_made_again_is_read_from_its_beginning(site: Site) -> None:
-    """Deleted and recreated while ingest runs: a new epoch, no replay, and every record of the new topic."""
+def test_topic_recreated_while_ingest_runs(site: Site) -> None:
+    """Every record of the new topic is read, in a new epoch and in no replay."""
     fill(site)
     logs = site.settings.source_topics[1]
     with site.ingesting() as worker:
@@ -197,8 +197,8 @@ def test_topic_that_is_made_again_is_read_from_its_beginning(site: Site) -> None
     assert {0} == {section.replay for section in site.sections()}
 
 
-def test_topic_that_was_made_again_while_ingest_was_away(site: Site) -> None:
-    """The same when ingest was not running: the offset is that of another topic."""
+def test_topic_recreated_while_ingest_was_stopped(site: Site) -> None:
+    """The committed offset belongs to the earlier topic, so the new one is read from its beginning."""
     fill(site)
     site.ingest_all(3 * COUNT)
     logs = site.settings.source_topics[1]
@@ -210,8 +210,8 @@ def test_topic_that_was_made_again_while_ingest_was_away(site: Site) -> None:
     assert [*range(2000, 2000 + COUNT), *range(7000, 7000 + 2 * COUNT)] == site.hits()[logs, 0]
 
 
-def test_records_that_are_gone_are_told(site: Site) -> None:
-    """Records that were deleted before they were read: the section covers them and says so."""
+def test_deleted_records_are_reported_as_lost(site: Site) -> None:
+    """A section covers the records that were deleted before they were read, and lists them as lost."""
     fill(site)
     site.ingest_all(3 * COUNT)
     site.write(site.spans, 0, range(7000, 7010))
@@ -226,8 +226,8 @@ def test_records_that_are_gone_are_told(site: Site) -> None:
     assert [] == holes(site.sections())
 
 
-def test_only_topic_is_made_again_with_more_partitions(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
-    """Kafka deletes all that the group committed, with the topic: still no replay, as nobody reset anything."""
+def test_only_topic_recreated_with_more_partitions(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
+    """Kafka deletes the group's commits with the topic; this is no replay either, because nobody reset the offsets."""
     site = Site.made(kafka, fresh_prefix, tmp_path, {"spans": 1})
     site.write(site.spans, 0, range(COUNT))
     with site.ingesting() as worker:
@@ -242,8 +242,8 @@ def test_only_topic_is_made_again_with_more_partitions(kafka: str, fresh_prefix:
     assert {0} == {section.replay for section in site.sections()}
 
 
-def test_topic_that_is_not_there_ends_ingest(site: Site) -> None:
-    """A source topic that is deleted and stays so: ingest ends and says which."""
+def test_topic_that_stays_deleted_ends_ingest(site: Site) -> None:
+    """If a source topic is deleted and not recreated, ingest ends and names it."""
     logs = site.settings.source_topics[1]
     worker = Ingest(site.settings, rules())
     site.client.delete_topics([logs])[logs].result()

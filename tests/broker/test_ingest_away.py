@@ -65,8 +65,8 @@ def has_read(site: Site, count: int) -> bool:
     ]
 
 
-def test_broker_that_stands_still(own: Broker, site: Site) -> None:
-    """Longer than the session time-out, in the middle of reading: ingest goes on when it answers again."""
+def test_suspended_broker(own: Broker, site: Site) -> None:
+    """After a broker was suspended for longer than the session time-out, ingest continues."""
     for number in (0, 1):
         site.write(site.spans, number, range(number * COUNT, number * COUNT + COUNT // 2))
     with site.ingesting() as worker:
@@ -81,8 +81,8 @@ def test_broker_that_stands_still(own: Broker, site: Site) -> None:
     assert [] == holes(site.sections())
 
 
-def test_broker_that_starts_again(own: Broker, site: Site) -> None:
-    """A broker that ends and comes back: the same worker goes on, and every record is read."""
+def test_restarted_broker(own: Broker, site: Site) -> None:
+    """When the broker returns, the same worker continues, and every record is read."""
     for number in (0, 1):
         site.write(site.spans, number, range(number * COUNT, number * COUNT + COUNT // 2))
     with site.ingesting() as worker:
@@ -105,7 +105,7 @@ def test_broker_that_starts_again(own: Broker, site: Site) -> None:
 def test_broker_that_confirms_nothing(
     kafka: str, own: Broker, fresh_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only the facts' broker stands still: reading is paused, which a metric says, and all is told afterwards."""
+    """If only the facts' broker is suspended, reading pauses, which a metric shows; all facts are sent afterwards."""
     monkeypatch.setattr(loop, "MAX_FULL_S", 0.2)
     monkeypatch.setattr(loop, "PRODUCER", {**PRODUCER, "bootstrap.servers": own.bootstrap})
     site, told = (Site.made(each, fresh_prefix, tmp_path, {"spans": 2}) for each in (kafka, own.bootstrap))
@@ -135,8 +135,8 @@ def is_paused_after(site: Site, number: int) -> bool:
     return bool(shown == 2)
 
 
-def test_broker_that_does_not_answer_at_the_start(own: Broker, site: Site) -> None:
-    """A worker that starts while nobody answers begins when somebody does."""
+def test_start_without_a_broker(own: Broker, site: Site) -> None:
+    """A worker that starts while no broker answers begins to read when one does."""
     for number in (0, 1):
         site.write(site.spans, number, range(number * COUNT, (number + 1) * COUNT))
     with stopped(own), site.ingesting() as worker:
@@ -150,7 +150,7 @@ def test_broker_that_does_not_answer_at_the_start(own: Broker, site: Site) -> No
 
 
 def test_sigterm_while_the_broker_is_away(own: Broker, site: Site) -> None:
-    """It ends within ten seconds, with 0, because what is not committed is read again by the next."""
+    """Ingest exits with 0 within ten seconds: the next worker reads again what is not committed."""
     registry.push(site.settings, rules(), now_ms=1)
     for number in (0, 1):
         site.write(site.spans, number, range(number * COUNT, (number + 1) * COUNT))
@@ -172,7 +172,7 @@ def test_sigterm_while_the_broker_is_away(own: Broker, site: Site) -> None:
 
 
 def test_stop_right_after_the_broker_went_away(own: Broker, site: Site) -> None:
-    """Even with a commit and facts on their way to it."""
+    """It stops in time even with a commit and facts in flight to the broker."""
     for number in (0, 1):
         site.write(site.spans, number, range(number * COUNT, (number + 1) * COUNT))
     with ExitStack() as running:

@@ -60,8 +60,8 @@ def hits(site: Site) -> set[int]:
     return {*site.hits()[site.spans, 0]}
 
 
-def test_records_that_came_meanwhile_are_not_late(site: Site, run: subprocess.Popen[bytes]) -> None:
-    """No watermark passes a record before it is told, wherever in its loop it stood still."""
+def test_records_written_during_a_suspension_are_not_late(site: Site, run: subprocess.Popen[bytes]) -> None:
+    """Wherever in its loop ingest was suspended, no watermark passes a record that is not sent yet."""
     for number in range(1, 4):
         with stopped(run):
             time.sleep(STILL_S / 2)
@@ -73,8 +73,8 @@ def test_records_that_came_meanwhile_are_not_late(site: Site, run: subprocess.Po
     assert [] == told_too_late(site)
 
 
-def test_records_that_went_meanwhile_are_told(site: Site, run: subprocess.Popen[bytes]) -> None:
-    """Written and deleted before it went on: the sections say that they are lost, and the rest is read."""
+def test_records_deleted_during_a_suspension_are_lost(site: Site, run: subprocess.Popen[bytes]) -> None:
+    """Records that were written and deleted meanwhile are reported as lost, and the rest is read."""
     with stopped(run):
         # What it asked for before it stood still is answered, with nothing.
         time.sleep(STILL_S / 2)
@@ -89,8 +89,8 @@ def test_records_that_went_meanwhile_are_told(site: Site, run: subprocess.Popen[
     assert [] == holes(site.sections())
 
 
-def test_worker_that_was_given_up(site: Site, run: subprocess.Popen[bytes]) -> None:
-    """Its group goes on without it; when it comes back it takes part again, and every record is told."""
+def test_suspended_worker_rejoins_its_group(site: Site, run: subprocess.Popen[bytes]) -> None:
+    """The group continues without a suspended worker; when it resumes it rejoins, and every record is sent."""
     with stopped(run):
         site.write(site.spans, 0, range(1, COUNT))
         with site.ingesting():

@@ -16,8 +16,8 @@ pytestmark = pytest.mark.broker
 FIRST_MS = 1_700_000_000_000
 
 
-def test_partition_far_behind_is_caught_up_with(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
-    """A quarter of an hour of record time lies between two partitions: sessions is told little of what lies ahead."""
+def test_partition_far_ahead_is_paused(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
+    """With a quarter of an hour of record time between two partitions, sessions receives little of what lies ahead."""
     site = Site.made(kafka, fresh_prefix, tmp_path, {"spans": 2}, facts_partitions=1)
     batch, step_ms = 20_000, 45
     site.write(site.spans, 0, range(batch), (FIRST_MS + 2 * step_ms * at for at in range(batch)))
@@ -47,7 +47,7 @@ def most_ahead(site: Site) -> int:
 
 
 def test_clocks_of_producers_that_are_years_off(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
-    """Records of years ago and of years ahead are read once, and the partition's time stays with the others."""
+    """Records stamped years ago or years ahead are read once, and the partition's time stays with the others."""
     site = Site.made(kafka, fresh_prefix, tmp_path, {"spans": 1})
     year_ms = 365 * 86_400_000
     now_ms = time.time_ns() // 1_000_000
@@ -62,7 +62,7 @@ def test_clocks_of_producers_that_are_years_off(kafka: str, fresh_prefix: str, t
 
 
 def test_old_record_of_a_producer(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
-    """One record of 1970 in a quiet partition holds nobody back, and neither does it after a restart."""
+    """A record of 1970 in an idle partition does not hold the clock, also after a restart."""
     site = Site.made(kafka, fresh_prefix, tmp_path, {"spans": 2})
     site.write(site.spans, 1, [0], [1])
 
@@ -81,8 +81,8 @@ def is_beyond(site: Site, time_ms: int) -> bool:
     return {0, 1} == {at for at, watermark_ms in told if watermark_ms > time_ms}
 
 
-def test_producer_that_walks_ahead(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
-    """Records that are each a little further ahead than the one before never take the time beyond the local clock."""
+def test_producer_whose_timestamps_creep_ahead(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
+    """Records that are each slightly ahead of the previous one never take the time beyond the local clock."""
     site = Site.made(kafka, fresh_prefix, tmp_path, {"spans": 1})
     now_ms = time.time_ns() // 1_000_000
     site.write(site.spans, 0, range(200), (now_ms + 3_000 * step for step in range(200)))
@@ -95,7 +95,7 @@ def test_producer_that_walks_ahead(kafka: str, fresh_prefix: str, tmp_path: Path
 
 
 def test_old_records_stamped_by_the_broker(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
-    """Where the broker stamps the records, a partition whose last one is old holds nobody back."""
+    """If the broker stamps the records, a partition whose last record is old does not hold the clock."""
     site = Site.made(kafka, fresh_prefix, tmp_path, {"spans": 1}, message_timestamp_type="LogAppendTime")
     site.write(site.spans, 0, [0])
     stamped_ms = time.time_ns() // 1_000_000

@@ -81,11 +81,11 @@ def replayed(program: Program, *options: str) -> dict[tuple[str, str], str]:
     return {(one["rule"]["id"], one["trace_id"]): one["verdict"] for one in said}
 
 
-def test_all_stages_go_on(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
-    """`betrace run` judges the honest traces before and after each such record, and stops without an error.
+def test_all_stages_survive_hostile_records(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
+    """`betrace run` judges the honest traces before and after each hostile record, and stops without an error.
 
-    What cannot be decoded is a dead letter with its reason and its place; the rest is judged, audited and sealed like
-    any other. Replay, from Kafka and from an archive, says the same.
+    A record that cannot be decoded is a dead letter with its reason and position; the others are judged, audited and
+    sealed like any record. Replay, from Kafka and from an archive, gives the same results.
     """
     rules, key, evidence = tmp_path / "poison.rules", tmp_path / "ledger.key", tmp_path / "evidence"
     rules.write_text(poison.RULES)
@@ -120,7 +120,7 @@ def test_all_stages_go_on(kafka: str, fresh_prefix: str, tmp_path: Path) -> None
 
 
 def test_refused_record_is_incomplete_live_and_in_replay(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
-    """What a record of too many facts brings is not judged: its traces are undetermined, others are judged as ever."""
+    """Traces in a record with too many facts are undetermined; other traces are judged as usual."""
     rules = tmp_path / "many.rules"
     texts = [f'// id: r{number}\n// kind: invariant\np.where(span.id != "{number}") and q' for number in range(8)]
     rules.write_text("\n".join(texts))
@@ -141,8 +141,8 @@ def test_refused_record_is_incomplete_live_and_in_replay(kafka: str, fresh_prefi
     assert (b"facts take more than the record's budget", b"6") == (letter["reason"], letter["offset"])
 
 
-def test_ingest_keeps_its_memory(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
-    """Ingest stays below 512 MiB whatever comes, reads all of it, and stops in order."""
+def test_memory_of_ingest_is_bounded(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
+    """Ingest stays below 512 MiB whatever it reads, reads all of it, and stops in order."""
     site = Site.made(kafka, fresh_prefix, tmp_path, {"spans": 1})
     rules, _ = compile_texts({"poison.rules": poison.RULES})
     registry.push(site.settings, rules, now_ms=1)

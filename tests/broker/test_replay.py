@@ -91,7 +91,7 @@ def start_ms() -> int:
 
 
 @pytest.mark.parametrize(("kind", "partitions"), [("keyed", 1), ("keyed", 4), ("unkeyed", 3)])
-def test_all_ways_of_reading_say_the_same(
+def test_live_replay_reset_and_archive_agree(
     program: Program, start_ms: int, tmp_path: Path, kind: str, partitions: int
 ) -> None:
     """Live, in replay, after a reset of the offsets, and from an archive: the same uids, revisions and verdicts."""
@@ -126,8 +126,8 @@ def archive(program: Program, path: Path) -> str:
     return str(path)
 
 
-def test_part_of_the_time(program: Program, start_ms: int) -> None:
-    """Two adjoining times give what one time gives: each chain belongs to the time of its first arrival."""
+def test_adjacent_periods(program: Program, start_ms: int) -> None:
+    """Two adjacent periods give what one period gives: each chain belongs to the period of its first arrival."""
     program.make_sources(2)
     spread(program, "keyed", start_ms, 2)
     middle = iso_ms(start_ms + SPREAD_MS // 2 + 50)
@@ -140,7 +140,7 @@ def test_part_of_the_time(program: Program, start_ms: int) -> None:
 
 
 def test_retention_has_deleted_the_beginning(program: Program, start_ms: int) -> None:
-    """It says from when on it judges; of a trace of which a part could be missing it says nothing."""
+    """The replay reports from when on it judges, and does not judge a trace of which a part may be missing."""
     program.make_sources(1)
     spread(program, "keyed", start_ms, 1)
     whole = replay(program)
@@ -156,8 +156,8 @@ def test_retention_has_deleted_the_beginning(program: Program, start_ms: int) ->
     assert set(said(done.lines)) < set(said(whole.lines))
 
 
-def test_what_is_published_is_what_is_printed(program: Program, start_ms: int) -> None:
-    """On a topic of its own, with the uids and revisions of live signals; the live topics are not touched."""
+def test_published_signals_equal_printed_ones(program: Program, start_ms: int) -> None:
+    """They have a topic of their own, and the uids and revisions of live signals; the live topics are unchanged."""
     program.make_sources(2)
     spread(program, "unkeyed", start_ms, 2)
     printed = replay(program)
@@ -180,10 +180,10 @@ def test_what_is_published_is_what_is_printed(program: Program, start_ms: int) -
         (("--bootstrap", "127.0.0.1:1"), ("earliest", "now"), 3, "no Kafka answers at 127.0.0.1:1"),
     ],
 )
-def test_mistakes(
+def test_invalid_requests(
     program: Program, start_ms: int, options: tuple[str, ...], span: tuple[str, str], code: int, message: str
 ) -> None:
-    """Each has its exit code and says what can be done."""
+    """Each has its exit code and a message with an action."""
     program.make_sources(1)
     spread(program, "unkeyed", start_ms, 1)
 
@@ -194,7 +194,7 @@ def test_mistakes(
 
 
 def test_summary(program: Program, start_ms: int) -> None:
-    """The figures are those of the signals, and the words are those of the figures."""
+    """The figures match the signals, and the sentences match the figures."""
     program.make_sources(1)
     spread(program, "keyed", start_ms, 1)
     signals = replay(program).lines
@@ -212,8 +212,8 @@ def test_summary(program: Program, start_ms: int) -> None:
     assert {rule for rule, _ in expected()} <= {line["rule"] for line in lines}
 
 
-def test_compare_with_what_was_published(program: Program, start_ms: int) -> None:
-    """The same rules keep everything; without some of them those signals are dropped, with others some are added."""
+def test_compare_with_published_signals(program: Program, start_ms: int) -> None:
+    """The same rules keep everything; without some rules their signals are dropped, with other rules some are added."""
     program.make_sources(2)
     spread(program, "keyed", start_ms, 2)
     program.run_until_idle()
@@ -243,8 +243,8 @@ def times_of(signals: list[dict[str, Any]]) -> list[tuple[dict[str, Any], tuple[
     ]
 
 
-def test_who_it_was(program: Program, start_ms: int) -> None:
-    """Every broken trace is in one group, and the table tells the same."""
+def test_broken_traces_by_attribute(program: Program, start_ms: int) -> None:
+    """Every broken trace is in one group, and the table shows the same groups."""
     program.make_sources(1)
     spread(program, "keyed", start_ms, 1)
     last = {each.uid: each.verdict for each in said(replay(program).lines)}
@@ -265,7 +265,7 @@ def test_who_it_was(program: Program, start_ms: int) -> None:
 
 
 def test_table(program: Program, start_ms: int) -> None:
-    """A row per signal, in the order of the lines; of counts a row per rule, and the words below."""
+    """Signals have a row each, in the order of the lines; counts have a row per rule, with the sentences below."""
     program.make_sources(1)
     spread(program, "unkeyed", start_ms, 1)
     lines = replay(program).lines
@@ -280,7 +280,7 @@ def test_table(program: Program, start_ms: int) -> None:
 
 
 def test_values_are_redacted_as_in_live(program: Program, start_ms: int) -> None:
-    """What may not leave ingest does not leave a replay either."""
+    """Values that must not leave ingest do not leave a replay either."""
     program.make_sources(1)
     spread(program, "keyed", start_ms, 1)
 

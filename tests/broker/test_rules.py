@@ -110,7 +110,7 @@ def broken(program: Program) -> set[tuple[str, str]]:
     return set(program.broken())
 
 
-def test_no_rule_judges_a_trace_it_saw_half_of(program: Program) -> None:
+def test_pushed_rule_judges_no_trace_in_flight(program: Program) -> None:
     """Pushed in the middle of traces, a rule judges only those of which all was projected with it; nothing restarts."""
     start_ms = time.time_ns() // 1_000_000 - 600_000
     # The approval comes before the rule that asks for it: seen by it alone, the export is without one.
@@ -133,7 +133,7 @@ def test_no_rule_judges_a_trace_it_saw_half_of(program: Program) -> None:
 
 
 def test_operator_sees_from_when_a_push_judges(program: Program) -> None:
-    """A rule that was pushed judges from one moment on, which list, status, probe and metric all say."""
+    """A rule that was pushed judges from one moment on, which list, status, readiness probe and metric all show."""
     port = free_port(2)
     program = dataclasses.replace(program, options=(*program.options, "--metrics-port", str(port)))
     write(program, WHOLE, ["pii.access"], time.time_ns() // 1_000_000)
@@ -158,8 +158,8 @@ def test_operator_sees_from_when_a_push_judges(program: Program) -> None:
     assert f"1 rule (second) judges traces that begin from {iso_ms(from_ms or 0)} on" in readiness["notes"]
 
 
-def test_rules_that_were_rolled_back_judge_no_more(program: Program) -> None:
-    """After a rollback the rule says nothing of traces that begin later; a rule that stays goes on without a gap."""
+def test_rolled_back_rules_stop_judging(program: Program) -> None:
+    """After a rollback the rule judges no trace that begins later; a rule that stays continues without a gap."""
     start_ms = time.time_ns() // 1_000_000 - 600_000
     write(program, HALF_SEEN, ["pii.access"], start_ms)
     move_clock(program, start_ms + 100)

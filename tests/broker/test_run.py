@@ -66,7 +66,7 @@ def hostile_records() -> list[bytes | None]:
 
 @pytest.mark.parametrize("kind", ["keyed", "unkeyed"])
 def test_every_broken_rule_is_signalled_once_and_no_other(program: Program, kind: str) -> None:
-    """The signals are exactly the traces that the applications broke, each once, and each is valid OCSF."""
+    """The signals are exactly those of the traces that the applications broke, each once, and each is valid OCSF."""
     program.play(f"{kind}_spans", f"{kind}_logs")
 
     program.run_until_idle()
@@ -76,8 +76,8 @@ def test_every_broken_rule_is_signalled_once_and_no_other(program: Program, kind
     assert [] == [problem for frame in program.records("signals") for problem in problems(frame.value)]
 
 
-def test_both_kinds_mixed_on_one_topic_change_nothing(program: Program) -> None:
-    """Every span twice, keyed and in batches, spans and logs in turn: the same signals."""
+def test_duplicates_and_mixed_kinds_change_nothing(program: Program) -> None:
+    """Every span twice, keyed and in batches, spans and logs alternating on one topic: the same signals."""
     program.play("keyed_spans", "unkeyed_logs", "unkeyed_spans", "keyed_logs")
 
     program.run_until_idle()
@@ -114,7 +114,7 @@ def test_garbage_becomes_dead_letters_and_nothing_else_is_lost(program: Program)
 
 
 def test_dead_letters_are_listed_and_decrypted(program: Program, tmp_path: Path) -> None:
-    """Place, reason, length and hash for everybody; the bytes for the owner of the key, and for no other one."""
+    """Everybody sees position, reason, length and hash; only the owner of the key can decrypt the bytes."""
     hostile = hostile_records()
     write(program.bootstrap, program.spans_topic, hostile)
     where = ["--bootstrap", program.bootstrap, "--prefix", program.prefix]
@@ -144,7 +144,7 @@ def test_dead_letters_are_listed_and_decrypted(program: Program, tmp_path: Path)
 
 
 def test_state_is_for_its_owner_and_group(program: Program) -> None:
-    """Windows hold values of spans: nobody else may read a file of them, whoever made it."""
+    """Windows contain values of spans, so other users may not read their files, whichever library created them."""
     program.play("keyed_spans", "keyed_logs")
 
     program.run_until_idle()
@@ -154,8 +154,8 @@ def test_state_is_for_its_owner_and_group(program: Program) -> None:
     assert [path for path in made if path.suffix == ".sst" or path.name == "CURRENT"]
 
 
-def test_the_last_line_is_a_summary_of_the_run(program: Program) -> None:
-    """What every stage counted, each by the stage that counts it: no zeros where another stage has a number."""
+def test_last_line_has_the_totals_of_the_run(program: Program) -> None:
+    """It has the totals of every stage, each from the stage that counts it, and no zeros in their place."""
     count = program.play("keyed_spans", "keyed_logs")
 
     totals = program.run_until_idle().totals()
@@ -168,7 +168,7 @@ def test_the_last_line_is_a_summary_of_the_run(program: Program) -> None:
 
 
 def test_a_second_run_on_one_state_directory_is_refused(program: Program) -> None:
-    """It ends before it joins a group or pushes a rule, and the first one does not notice."""
+    """It ends before it joins a group or pushes a rule, and does not affect the first one."""
     program.play("keyed_spans", "keyed_logs")
     with program.running() as run:
         program.wait_for_signals()
@@ -185,8 +185,8 @@ def test_a_second_run_on_one_state_directory_is_refused(program: Program) -> Non
     assert expected() == program.broken()
 
 
-def test_a_second_run_continues_and_says_nothing_again(program: Program) -> None:
-    """A restart reads only what is new: half of the input before, half after, the same signals once."""
+def test_restart_continues_without_duplicates(program: Program) -> None:
+    """A restart reads only new records: with half of the input before and half after it, each signal exists once."""
     program.play("keyed_logs", "keyed_spans")
     program.run_until_idle()
     before = len(program.signals())
@@ -198,7 +198,7 @@ def test_a_second_run_continues_and_says_nothing_again(program: Program) -> None
 
 
 def test_a_lost_state_directory_is_rebuilt_from_the_facts(program: Program, tmp_path: Path) -> None:
-    """Another disk: state comes back from the facts log, and no signal is missing."""
+    """On another disk the state is rebuilt from the facts log, and no signal is missing."""
     program.play("keyed_logs", "keyed_spans")
     program.run_until_idle()
     moved = Program(program.bootstrap, program.prefix, tmp_path / "elsewhere")
@@ -209,7 +209,7 @@ def test_a_lost_state_directory_is_rebuilt_from_the_facts(program: Program, tmp_
 
 
 def test_sigterm_ends_in_order(program: Program) -> None:
-    """SIGTERM: exit 0 within ten seconds, and what was read is committed."""
+    """On SIGTERM a run exits with 0 within ten seconds, and what was read is committed."""
     program.play("keyed_spans", "keyed_logs")
     with program.running() as run:
         program.wait_for_signals()
@@ -221,8 +221,8 @@ def test_sigterm_ends_in_order(program: Program) -> None:
     assert {} == program.uncommitted()
 
 
-def test_verdict_counts_say_what_held(program: Program) -> None:
-    """The counts of broken verdicts are those of the truth, and rules that held are counted too."""
+def test_verdict_counts_match_the_expectation(program: Program) -> None:
+    """The counts of broken verdicts are the expected ones, and rules that held are counted too."""
     program.play("keyed_spans", "keyed_logs")
 
     program.run_until_idle()

@@ -112,7 +112,7 @@ def every_acl(*roles: Role) -> list[Acl]:
 
 
 def test_stages_work_with_the_documented_acls(cluster: Cluster, tmp_path: Path) -> None:
-    """Ingest and sessions, each as its own user, make a signal of a span; status and signals are seen by a reader."""
+    """Ingest and sessions, each as its own user, publish a signal; a reader can show status and signals."""
     producer = Producer({"bootstrap.servers": cluster.open_bootstrap})
     producer.produce(LAYOUT.source_topics[0], REQUEST, partition=0)
     producer.produce(LAYOUT.source_topics[0], b"no request", partition=0)
@@ -178,7 +178,7 @@ def test_missing_acl_is_named(cluster: Cluster, tmp_path: Path, role: Role, acl:
 
 @pytest.mark.parametrize("role", [Role.SESSIONS, Role.LEDGER])
 def test_start_without_transactions_changes_nothing(cluster: Cluster, tmp_path: Path, role: Role) -> None:
-    """A single process whose user may not use a stage's transactional ids ends before it pushes its rules."""
+    """A single process whose user lacks access to a stage's transactional ids ends before it pushes its rules."""
     key, rules = tmp_path / "ledger.key", tmp_path / "other.rules"
     rules.write_text(RULE.replace("audited", "other"))
     keygen = [sys.executable, "-m", "streams.cli", "evidence", "keygen", "example.com/b", "--key", str(key)]
@@ -200,7 +200,7 @@ def test_start_without_transactions_changes_nothing(cluster: Cluster, tmp_path: 
 
 
 def test_archive_and_ledger_work_with_the_documented_acls(cluster: Cluster, tmp_path: Path) -> None:
-    """The archive ends by itself; the ledger makes evidence until it is stopped."""
+    """The archive ends by itself; the ledger writes evidence until it is stopped."""
     where = ["--prefix", LAYOUT.prefix]
     sources = ["--source-topics", ",".join(LAYOUT.source_topics)]
     key, evidence = tmp_path / "ledger.key", tmp_path / "evidence"
@@ -221,7 +221,7 @@ def test_archive_and_ledger_work_with_the_documented_acls(cluster: Cluster, tmp_
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-512"])
 def test_mechanisms(cluster: Cluster, mechanism: str) -> None:
-    """A password is shown by either mechanism."""
+    """Clients authenticate with a password by PLAIN and by SCRAM."""
     user = secured.PLAIN_USER if mechanism == "PLAIN" else "setup"
 
     ended = call(cluster, user, "topics", "describe", *layout_options(), "--format", "json", mechanism=mechanism)
@@ -232,7 +232,7 @@ def test_mechanisms(cluster: Cluster, mechanism: str) -> None:
 
 @pytest.mark.parametrize("role", STAGES)
 def test_stage_is_ready_with_tokens(cluster: Cluster, tmp_path: Path, role: Role) -> None:
-    """With OAUTHBEARER each stage's clients, Faust's too, get tokens by themselves; then its probe says ready."""
+    """With OAUTHBEARER the clients of each stage, Faust's too, obtain tokens by themselves; then the stage is ready."""
     port = free_port()
     with tokens.serving() as server, (tmp_path / "log").open("w") as log:
         words = [*stage(role, tmp_path), "--metrics-port", str(port), "--sasl-token-url", server.url]
@@ -248,7 +248,7 @@ def test_stage_is_ready_with_tokens(cluster: Cluster, tmp_path: Path, role: Role
 
 
 def test_wrong_password_is_not_shown(cluster: Cluster) -> None:
-    """A refused user is exit 3 and no secret is in the message; the password may be in the environment."""
+    """A refused user exits with 3, with no secret in the message; the password may be in the environment."""
     words = command(cluster, "setup", "topics", "describe", *layout_options())
     at = words.index("--sasl-password-file")
     environment = os.environ | {"BETRACE_SASL_PASSWORD": "a-wrong-one"}

@@ -155,8 +155,8 @@ def ended(run: subprocess.Popen[bytes]) -> int:
     return run.wait(STOP_S)
 
 
-def test_paused_worker_publishes_nothing_when_it_goes_on(site: Site) -> None:
-    """It stood still while its partition moved and was judged by another: every signal is there once."""
+def test_suspended_worker_publishes_nothing_when_it_resumes(site: Site) -> None:
+    """Its partition moved and was judged by another worker meanwhile: every signal exists once."""
     site.write(0, 10_000, broken(0, 100, A))
     with site.running("one") as one:
         wait_until(lambda: site.committed() == 1, "it has read")
@@ -177,8 +177,8 @@ def test_paused_worker_publishes_nothing_when_it_goes_on(site: Site) -> None:
 
 
 @pytest.mark.parametrize("reads_first", [True, False], ids=["all is read", "all is new"])
-def test_sigterm_while_the_broker_stands_still(own: Broker, tmp_path: Path, *, reads_first: bool) -> None:
-    """Exit 0 within ten seconds, whether there was something to publish or not; nothing is lost or said twice."""
+def test_sigterm_while_the_broker_is_suspended(own: Broker, tmp_path: Path, *, reads_first: bool) -> None:
+    """Exit 0 within ten seconds, with or without something to publish; nothing is lost or duplicated."""
     site = made(own.bootstrap, "away.", tmp_path)
     site.write(0, 10_000, broken(0, 100, A))
     with site.running("one") as run:
@@ -197,8 +197,8 @@ def test_sigterm_while_the_broker_stands_still(own: Broker, tmp_path: Path, *, r
     assert [A.hex()] == site.signals()
 
 
-def test_publisher_does_not_wait_for_a_broker_to_be_given_up(own: Broker, tmp_path: Path) -> None:
-    """A worker that must go cannot wait for the end of its transaction; what it had sent is on no topic."""
+def test_publisher_closes_without_its_broker(own: Broker, tmp_path: Path) -> None:
+    """A worker that must stop does not wait for its transaction to end; what it had sent is not committed."""
     settings = made(own.bootstrap, "away.", tmp_path).settings
     publisher = Publisher(settings, 0, lambda: False)
     publisher.send(settings.topic("signals"), 0, b"key", b"never said")
@@ -213,8 +213,8 @@ def test_publisher_does_not_wait_for_a_broker_to_be_given_up(own: Broker, tmp_pa
     assert [] == read_topic(settings.bootstrap, settings.topic("signals"))
 
 
-def test_broker_that_starts_again(own: Broker, tmp_path: Path) -> None:
-    """A worker waits for its brokers, and goes on where it was."""
+def test_restarted_broker(own: Broker, tmp_path: Path) -> None:
+    """A worker waits for its brokers, and continues where it was."""
     site = made(own.bootstrap, "again.", tmp_path)
     site.write(0, 10_000, broken(0, 100, A))
     with site.running("one") as run:
@@ -233,7 +233,7 @@ def test_broker_that_starts_again(own: Broker, tmp_path: Path) -> None:
 
 
 def test_partition_is_opened_after_its_leader_changed(own: Broker, tmp_path: Path) -> None:
-    """A broker that starts again leads in another epoch: what the worker knew of the old one is soon forgotten."""
+    """A restarted broker leads in another epoch: what the worker knew of the old one is soon discarded."""
     driven = Driven(made(own.bootstrap, "again.", tmp_path).settings)
     driven.apply(10_000, driven.entry(100, "pii.access"))
     driven.release(0)

@@ -72,13 +72,13 @@ def _take_back(bootstrap: str, topic: str) -> None:
     producer.abort_transaction(30)
 
 
-def test_the_worst_is_the_worst() -> None:
-    """The signals that tools are tried with are as long as signals get."""
+def test_longest_signals_are_at_the_limit() -> None:
+    """The longest signals that the tools are tested with are as long as a signal can be."""
     assert max(map(len, worst())) > LIMIT_BYTES - 1000
 
 
 def test_rsyslog_writes_every_signal(signals: Signals, tmp_path: Path) -> None:
-    """The file that rsyslog writes has each committed signal on a line of its own, byte for byte, and nothing else."""
+    """The file that rsyslog writes has each committed signal on its own line, byte for byte, and nothing else."""
     command = rsyslogd()
     if command is None:
         pytest.skip("rsyslogd with its Kafka module is not installed: apt-get install rsyslog rsyslog-kafka")
@@ -109,7 +109,7 @@ def otelcol() -> Iterator[Path]:
 
 @pytest.mark.collector
 def test_collector_delivers_every_signal(signals: Signals, otelcol: Path, tmp_path: Path) -> None:
-    """The body of a log record is a signal, byte for byte; the one taken back is told by nothing but Kafka."""
+    """A log record's body is a signal, byte for byte; the Collector also delivers those of aborted transactions."""
     written = tmp_path / "signals.otlp.jsonl"
     here = {
         "localhost:9092": signals.bootstrap,

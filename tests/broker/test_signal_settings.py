@@ -41,7 +41,7 @@ def program(kafka: str, fresh_prefix: str, tmp_path: Path) -> Program:
 
 
 def test_a_redacted_value_is_on_no_topic(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hashed, dropped and masked values are not in facts nor in signals; the key's owner can tell who it was."""
+    """Hashed, dropped and masked values are in neither facts nor signals; the key's owner can identify the user."""
     monkeypatch.setenv(KEY_VARIABLE, KEY)
     personal = set(_values(PERSONAL))
     hashes = {"hmac-sha256:" + hmac.new(KEY.encode(), each.encode(), hashlib.sha256).hexdigest() for each in personal}

@@ -351,8 +351,8 @@ def ended(run: Run) -> int:
 
 
 @pytest.mark.parametrize("fault", [stop_broker_by_signal, stop_broker, kill_broker])
-def test_broker(own: Site, fault: Fault) -> None:
-    """The broker is away, or gone, with work on its way to it."""
+def test_stop_without_a_broker(own: Site, fault: Fault) -> None:
+    """The broker is suspended or gone, with data in flight to it."""
     with own.running() as run:
         run.wait_until_judged()
         fault(run)
@@ -364,7 +364,7 @@ def test_broker(own: Site, fault: Fault) -> None:
 
 @pytest.mark.parametrize("damage", [flip_manifest, empty_current, flip_footer, flip_block])
 def test_damaged_store(used: Site, damage: Callable[[Site], object]) -> None:
-    """It is built again or does not matter; the program ends in order."""
+    """The store is rebuilt, or its damage has no effect; the program ends in order."""
     damage(used)
     used.play()
     with used.running() as run:
@@ -375,8 +375,8 @@ def test_damaged_store(used: Site, damage: Callable[[Site], object]) -> None:
     assert code == 0, run.said()[-6000:]
 
 
-def test_damaged_log(used: Site) -> None:
-    """As another damage, to a store that was not closed."""
+def test_damaged_write_ahead_log(used: Site) -> None:
+    """The same holds for damage to the log of a store that was not closed."""
     used.play()
     with used.running() as run:
         run.wait_until_ready()
@@ -394,8 +394,8 @@ def test_damaged_log(used: Site) -> None:
 
 
 @pytest.mark.parametrize("fault", [stop_sessions, stop_ledger, open_slow_clients, delete_facts])
-def test_fault_of_a_program_that_runs(used: Site, fault: Fault) -> None:
-    """It ends in order."""
+def test_fault_during_a_run(used: Site, fault: Fault) -> None:
+    """The program ends in order in spite of the fault."""
     with used.running() as run:
         run.wait_until_ready()
         fault(run)
@@ -407,7 +407,7 @@ def test_fault_of_a_program_that_runs(used: Site, fault: Fault) -> None:
 
 @pytest.mark.parametrize("fault", [delete_groups, cut_sources])
 def test_fault_between_two_runs(used: Site, fault: Callable[[Site], object]) -> None:
-    """What the next run finds does not keep it from ending in order."""
+    """What was deleted between two runs does not keep the next one from ending in order."""
     fault(used)
     with used.running() as run:
         run.wait_until_ready()
@@ -418,7 +418,7 @@ def test_fault_between_two_runs(used: Site, fault: Callable[[Site], object]) -> 
 
 
 def test_full_disk(site: Site) -> None:
-    """It ends by itself and says what to do."""
+    """The program ends by itself and names an action."""
     with mounted(site.program.state_dir), site.running() as run:
         run.wait_until_judged()
         fill_disk(run)
@@ -428,7 +428,7 @@ def test_full_disk(site: Site) -> None:
 
 
 def test_read_only_disk(site: Site) -> None:
-    """It does not begin, and says why."""
+    """The program does not start, and says why."""
     with mounted(site.program.state_dir, "ro"), site.running() as run:
         run.wait_until_gone()
 

@@ -26,8 +26,8 @@ from topics.signals.finding import SourceRange
 pytestmark = pytest.mark.broker
 
 
-def test_ingest_passes_over_what_it_cannot_read(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
-    """A batch that cannot be inflated is a lost range of its partition, and what follows it is read."""
+def test_ingest_skips_an_unreadable_batch(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
+    """A batch that cannot be inflated is a lost range of its partition, and the records after it are read."""
     site = Site.made(kafka, fresh_prefix, tmp_path, {"spans": 2}, message_timestamp_type="LogAppendTime")
     site.write(site.spans, 0, range(3))
     bombs.send(kafka, site.spans, count=7)
@@ -44,8 +44,8 @@ def test_ingest_passes_over_what_it_cannot_read(kafka: str, fresh_prefix: str, t
     assert {14} == {commit.offset for (_, number), commit in site.committed().items() if number == 0}
 
 
-def test_run_and_replay_go_on(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
-    """Live and replay come to the end and say the same; evidence and the replay's user are told what is lost."""
+def test_run_and_replay_skip_unreadable_batches(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
+    """Live and replay reach the end with the same results; the evidence and the replay's output show what is lost."""
     program = Program(kafka, fresh_prefix, tmp_path / "state")
     program.make_sources(2, "LogAppendTime")
     bombs.send(kafka, program.spans_topic)
@@ -62,8 +62,8 @@ def test_run_and_replay_go_on(kafka: str, fresh_prefix: str, tmp_path: Path) -> 
     assert f"{program.spans_topic}[0] cannot be read from offset 0 to 1 (Decompression" in replayed.stderr
 
 
-def test_tools_go_on(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
-    """Whoever looks at signals, a trace or dead letters is told which records cannot be read, and shown the others."""
+def test_tools_skip_unreadable_batches(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
+    """Commands for signals, traces and dead letters report the records that cannot be read, and show the others."""
     settings = installed(kafka, fresh_prefix, tmp_path)
     [spans] = settings.source_topics
     registry.push(settings, rules(), now_ms=1)

@@ -25,8 +25,8 @@ from topics.records.verdicts import Coverage
 pytestmark = pytest.mark.broker
 
 
-def test_rules_commands_name_what_they_cannot_read(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
-    """The last readable set is shown as perhaps replaced, until rules are pushed after what cannot be read."""
+def test_rules_commands_report_unreadable_records(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
+    """The last readable set is shown as possibly replaced, until rules are pushed after the unreadable records."""
     settings = installed(kafka, fresh_prefix, tmp_path)
     topic = settings.topic("rules")
     first, second = compiled(AUDITED), rules()
@@ -57,8 +57,8 @@ def test_rules_commands_name_what_they_cannot_read(kafka: str, fresh_prefix: str
     assert second.fingerprint in command(settings, "rules", "rollback", second.fingerprint[:8]).stdout
 
 
-def test_a_checkpoint_that_may_be_lost_is_named(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
-    """Status doubts what it shows of the facts partition, and doctor says what a worker does."""
+def test_possibly_lost_checkpoint_is_reported(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
+    """Status shows that the facts partition may be further than shown, and doctor names what may be lost."""
     settings = installed(kafka, fresh_prefix, tmp_path)
     registry.push(settings, compiled(AUDITED), now_ms=1)
     topic = settings.topic("checkpoints")
@@ -86,8 +86,8 @@ def test_a_checkpoint_that_may_be_lost_is_named(kafka: str, fresh_prefix: str, t
     assert row.doubt is None
 
 
-def test_no_stage_stops(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
-    """A run continues although the ends of rules, checkpoints and facts cannot be read, and says what it lost."""
+def test_stages_continue_past_unreadable_ends(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
+    """A run continues although the ends of rules, checkpoints and facts cannot be read, and reports what it lost."""
     program = Program(kafka, fresh_prefix, tmp_path / "state")
     program.make_sources()
     program.play("keyed_spans")

@@ -90,8 +90,10 @@ def written(program: Program) -> dict[bytes, Arrived]:
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_any_number_of_workers_says_the_same(program: Program, path: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    """1, 2 and 4 workers, with the scanner and without: each signal of the reference once, with all its revisions."""
+def test_results_do_not_depend_on_the_number_of_workers(
+    program: Program, path: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1, 2 and 4 workers, with and without the scanner, publish each expected signal once, with all its revisions."""
     monkeypatch.setenv(backend.VARIABLE, path.value)
     rules, _ = load([program.rules])
     traces = written(program)
@@ -118,8 +120,8 @@ def test_any_number_of_workers_says_the_same(program: Program, path: Backend, mo
     assert [{path.value}] * len(COUNTS) == [each.scanners() for each in ended]
 
 
-def test_workers_may_be_more_or_fewer_at_the_next_start(program: Program) -> None:
-    """Half of the input with three workers, half with one: what was judged stays, amended, and nothing comes twice."""
+def test_number_of_workers_may_change_between_runs(program: Program) -> None:
+    """With half of the input on three workers and half on one, verdicts are amended, and nothing is published twice."""
     program.play("keyed_logs")
     with_workers(program, 3).run_until_idle()
     program.play("keyed_spans")
@@ -131,8 +133,8 @@ def test_workers_may_be_more_or_fewer_at_the_next_start(program: Program) -> Non
     assert sorted(set(said)) == said
 
 
-def test_worker_that_is_killed_is_started_again(program: Program) -> None:
-    """One process of each stage is killed: another takes its place, no signal is lost, and SIGTERM still ends all."""
+def test_killed_worker_is_restarted(program: Program) -> None:
+    """One process of each stage is killed and restarted; no signal is lost, and SIGTERM still ends all."""
     with with_workers(program, 2).running() as run:
         wait_for_another(run.pid, "ingest", set())
         wait_for_another(run.pid, "sessions", set())

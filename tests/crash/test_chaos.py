@@ -17,12 +17,12 @@ END_S = 40.0
 
 
 @pytest.mark.timeout(3_600)
-def test_nothing_is_missing_twice_or_different(
+def test_faults_do_not_change_the_results(
     tmp_path: Path, pytestconfig: pytest.Config, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Killed, robbed of their disks, paused and moved, with a broker that stands still: all is as it must be.
+    """Workers are killed, suspended, moved and lose their disks, a broker is suspended: the results are correct.
 
-    So it is although a hostile sender writes among the honest ones, and ingest keeps its memory.
+    Meanwhile a hostile sender writes among the honest ones, and the memory of ingest stays bounded.
     """
     form = LONG if pytestconfig.getoption("--long") else SHORT
 

@@ -34,10 +34,10 @@ def kill(run: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.mark.parametrize("corpus", ["partitioned_proto", "unkeyed_proto"])
-def test_no_signal_is_missing_after_kills(
+def test_kills_neither_lose_nor_add_signals(
     kafka: str, fresh_prefix: str, tmp_path: Path, pytestconfig: pytest.Config, corpus: str
 ) -> None:
-    """300,000 spans, killed at random moments and started again: every signal is there, and none too many."""
+    """A run over 300,000 spans, killed at random moments and restarted, publishes exactly the expected signals."""
     program = Program(kafka, fresh_prefix, tmp_path, RULES)
     program.make_sources(PARTITIONS)
     loaded = write_copies(kafka, originals(CORPUS / f"{corpus}.bin.gz"), program.spans_topic, COPIES, PARTITIONS)
@@ -55,8 +55,8 @@ def test_no_signal_is_missing_after_kills(
     assert expected == program.broken()
 
 
-def test_the_stages_end_with_their_supervisor(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
-    """When the supervisor is killed its stages end too, so that the next start finds nobody at the state."""
+def test_stages_end_with_their_supervisor(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
+    """When the supervisor is killed its stages end too, so the next start finds the state unlocked."""
     program = Program(kafka, fresh_prefix, tmp_path)
     program.make_sources()
     with program.running() as run:

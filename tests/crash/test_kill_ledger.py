@@ -139,8 +139,10 @@ def published(settings: Settings) -> list[bytes]:
     return [message.value() or b"" for message in read(settings, settings.topic("tree_heads"))]
 
 
-def test_one_log_after_kills(settings: Settings, signer: Signer, tmp_path: Path, pytestconfig: pytest.Config) -> None:
-    """Killed again and again while records come, the ledger has each committed one once, in one signed history."""
+def test_kills_leave_one_complete_log(
+    settings: Settings, signer: Signer, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    """A ledger that is killed repeatedly while records arrive has each committed record once, in one signed history."""
     root, moments = tmp_path / "evidence", random.Random(1)
     written = Written(settings)
 
@@ -170,8 +172,8 @@ def test_one_log_after_kills(settings: Settings, signer: Signer, tmp_path: Path,
     assert len(heads) > 2
 
 
-def test_of_two_ledgers_the_later_goes_on(settings: Settings, signer: Signer, tmp_path: Path) -> None:
-    """A second ledger takes over; the first one ends with exit 3 and says why, and the log has one history."""
+def test_second_ledger_takes_over(settings: Settings, signer: Signer, tmp_path: Path) -> None:
+    """The first ledger exits with 3 and says why, and the log has one history."""
     root = tmp_path / "evidence"
     with running(settings, root, tmp_path / "key") as first:
         wait_for_seal(root, None)

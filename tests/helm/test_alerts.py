@@ -55,7 +55,7 @@ def selectors(expression: Any) -> Iterator[promql.VectorSelector]:  # noqa: ANN4
 
 @pytest.mark.parametrize("query", [rule["expr"] for rule in RULES] + QUERIES)
 def test_series_and_labels_exist(query: str) -> None:
-    """A query parses, and names only series and labels that stages show."""
+    """A query parses, and names only series and labels that stages export."""
     known = declared()
     expression = parsed(query)
 
@@ -69,7 +69,7 @@ def test_series_and_labels_exist(query: str) -> None:
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
 def test_alert_is_explained(rule: dict[str, Any]) -> None:
-    """An alert has a severity, a summary whose labels its expression keeps, and a section that says what to do."""
+    """An alert has a severity, a summary whose labels its expression keeps, and a section with an action."""
     named = set(re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"]))
 
     assert rule["labels"]["severity"] in {"critical", "warning", "info"}
@@ -78,19 +78,19 @@ def test_alert_is_explained(rule: dict[str, Any]) -> None:
     assert len(section) > 100
 
 
-def test_page_explains_no_alert_that_is_not_there() -> None:
-    """The sections are those of the rules, in their order."""
+def test_page_explains_exactly_the_alerts() -> None:
+    """The sections are those of the alerts, in their order."""
     assert [rule["alert"] for rule in RULES] == re.findall(r"^### (Betrace\w+)$", PAGE, re.MULTILINE)
 
 
-def test_a_series_that_is_not_there_would_be_found() -> None:
-    """The parser finds names wherever they stand."""
+def test_names_in_a_query_are_found() -> None:
+    """The parser finds names wherever they occur in a query."""
     found = selectors(parsed('topk(3, sum(rate(a{x="y"}[5m]))) > 0 or (b unless c offset 1h)'))
 
     assert ["a", "b", "c"] == [each.name for each in found]
 
 
-def test_series_of_a_panel_are_told_apart() -> None:
+def test_legends_distinguish_the_series_of_a_panel() -> None:
     """A legend names only labels that its query keeps."""
     for panel in PANELS:
         for target in panel["targets"]:
@@ -102,7 +102,7 @@ def test_series_of_a_panel_are_told_apart() -> None:
 
 
 def test_panels_do_not_overlap() -> None:
-    """Each panel has a place of its own in the grid of 24 columns, a title, and says what it shows."""
+    """Each panel has an area of its own in the grid of 24 columns, a title and a description."""
     places = [
         (panel["gridPos"]["x"] + x, panel["gridPos"]["y"] + y)
         for panel in DASHBOARD["panels"]
@@ -122,7 +122,7 @@ STORIES = loaded(Path(__file__).with_name("series.yaml"))
 @pytest.mark.go
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story["says"])
 def test_alerts_fire(story: dict[str, Any]) -> None:
-    """Prometheus' own engine says which alerts fire on the series of a story."""
+    """Prometheus' own engine decides which alerts fire on the series of a scenario."""
     try:
         program = fired()
     except GoMissingError as error:
@@ -141,6 +141,6 @@ def test_alerts_fire(story: dict[str, Any]) -> None:
     assert story["fire"] == [json.loads(line)["alert"] for line in done.stdout.splitlines()]
 
 
-def test_every_alert_has_a_story() -> None:
-    """Each alert fires in one of them."""
+def test_every_alert_has_a_scenario() -> None:
+    """Each alert fires in one of the scenarios."""
     assert {rule["alert"] for rule in RULES} == {alert for story in STORIES for alert in story["fire"]}

@@ -33,7 +33,7 @@ KNOWN = {option.envvar for command, _ in COMMANDS.values() for option in command
 
 
 def test_lint(helm_path: Path, values: Path) -> None:
-    """`helm lint --strict` has nothing to say but that there is no icon."""
+    """`helm lint --strict` reports nothing but the missing icon."""
     done = run(helm_path, "lint", "--strict", CHART, "--values", values)
 
     assert (0, "") == (done.returncode, done.stderr)
@@ -42,7 +42,7 @@ def test_lint(helm_path: Path, values: Path) -> None:
 
 @pytest.mark.parametrize("version", ["1.27", KUBERNETES])
 def test_kubernetes_accepts_each_object(helm_path: Path, values: Path, version: str) -> None:
-    """Each object of Kubernetes' own kinds is as its schema says, with no field too many."""
+    """Each object of Kubernetes' own kinds is valid under its schema, without additional fields."""
     objects = [each for each in rendered(helm_path, values) if not each["apiVersion"].startswith(CUSTOM)]
 
     for each in objects:
@@ -51,7 +51,7 @@ def test_kubernetes_accepts_each_object(helm_path: Path, values: Path, version: 
     assert len(objects) > 5
 
 
-def test_names_are_used_once(helm_path: Path, values: Path) -> None:
+def test_names_are_unique(helm_path: Path, values: Path) -> None:
     """No two objects of a kind have one name, and all are in the release's namespace."""
     objects = rendered(helm_path, values)
 
@@ -60,8 +60,8 @@ def test_names_are_used_once(helm_path: Path, values: Path) -> None:
     assert {"security"} == {each["metadata"]["namespace"] for each in objects}
 
 
-def test_containers_may_do_nothing_but_their_work(helm_path: Path, values: Path) -> None:
-    """Nobody is root, nothing can be written but volumes, nothing is granted, no token of the cluster is mounted."""
+def test_containers_have_no_needless_privileges(helm_path: Path, values: Path) -> None:
+    """No container runs as root, writes outside volumes, has capabilities, or mounts a token of the cluster."""
     for pod, container in containers(rendered(helm_path, values)):
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["runAsUser"] > 0
@@ -76,8 +76,8 @@ def test_containers_may_do_nothing_but_their_work(helm_path: Path, values: Path)
         assert container["resources"]["limits"]["memory"]
 
 
-def test_stages_say_how_they_are(helm_path: Path, values: Path) -> None:
-    """Each stage is asked at its metrics port, which is served to the pod's outside."""
+def test_stages_have_probes(helm_path: Path, values: Path) -> None:
+    """Each stage is probed at its metrics port, which is reachable from outside the pod."""
     objects = rendered(helm_path, values)
     stages = [container for pod, container in containers(objects) if pod.get("restartPolicy") != "Never"]
 
@@ -109,7 +109,7 @@ def test_each_pod_has_its_selectors_labels(helm_path: Path, values: Path) -> Non
 
 
 def test_mounts_have_volumes(helm_path: Path, values: Path) -> None:
-    """What a container mounts is a volume or a claim of its pod, and each file that it is told of is in one."""
+    """Each mount of a container is a volume or a claim of its pod, and has each file that the settings name."""
     objects = rendered(helm_path, values)
     claims = {
         claim["metadata"]["name"]
@@ -145,10 +145,10 @@ def secrets(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_betrace_accepts_what_each_container_is_started_with(
+def test_betrace_accepts_the_settings_of_each_container(
     helm_path: Path, values: Path, secrets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The words and variables of each container make settings that the program's own classes accept."""
+    """The arguments and variables of each container make settings that the program's own classes accept."""
     objects = rendered(helm_path, values)
 
     for _, container in containers(objects):
@@ -163,8 +163,8 @@ def test_betrace_accepts_what_each_container_is_started_with(
         assert security.protocol.has_tls == (security.ca_file is not None)
 
 
-def test_no_setting_is_one_that_a_stage_refuses(helm_path: Path, values: Path) -> None:
-    """What only a single process is given is in no container's environment."""
+def test_no_container_has_settings_that_a_stage_refuses(helm_path: Path, values: Path) -> None:
+    """Settings that apply to a single process only are in no container's environment."""
     objects = rendered(helm_path, values)
 
     for _, container in containers(objects):

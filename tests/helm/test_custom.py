@@ -25,7 +25,7 @@ LAYOUT = Layout("eu_West.", ("otlp_spans", "Shop_Logs"), 24, 3)
 
 @pytest.mark.parametrize("values", VALUES, ids=lambda path: path.stem)
 def test_fields(helm_path: Path, values: Path) -> None:
-    """Each object has the fields that its definition asks for, of their types, and no others."""
+    """Each object has the fields that its definition requires, of their types, and no others."""
     objects = [each for each in rendered(helm_path, values) if each["kind"] in FIELDS["kinds"]]
 
     for each in objects:
@@ -35,14 +35,14 @@ def test_fields(helm_path: Path, values: Path) -> None:
 
 
 def test_every_kind_is_rendered(helm_path: Path) -> None:
-    """The values of these tests make each kind at least once."""
+    """The values of these tests render each kind at least once."""
     made = {each["kind"] for values in VALUES for each in rendered(helm_path, values)}
 
     assert set(FIELDS["kinds"]) <= made
 
 
-def test_topics_are_as_betrace_makes_them(helm_path: Path) -> None:
-    """Each topic of the flow has its partitions and settings, and those that keep it safe."""
+def test_topics_match_those_of_betrace(helm_path: Path) -> None:
+    """Each topic of the flow has its partitions and settings, and the settings that protect its data."""
     found = [each["spec"] for each in of_kind(rendered(helm_path, STRIMZI), "KafkaTopic")]
 
     safety = {"unclean.leader.election.enable": "false", "min.insync.replicas": "2"}
@@ -59,8 +59,8 @@ def test_topics_are_as_betrace_makes_them(helm_path: Path) -> None:
     assert sorted(wanted, key=str) == sorted(found, key=str)
 
 
-def test_names_of_topics_are_names_of_objects(helm_path: Path) -> None:
-    """Kafka takes underscores and capitals in a topic's name, Kubernetes none in an object's."""
+def test_topic_names_become_object_names(helm_path: Path) -> None:
+    """Kafka allows underscores and capitals in a topic's name, Kubernetes allows neither in an object's."""
     topics = of_kind(rendered(helm_path, STRIMZI), "KafkaTopic")
 
     assert all(re.fullmatch(r"[a-z0-9]([-.a-z0-9]*[a-z0-9])?", each["metadata"]["name"]) for each in topics)
@@ -75,8 +75,8 @@ def said(acl: Acl) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("role", [Role.SETUP, Role.INGEST, Role.SESSIONS, Role.LEDGER, Role.READER])
-def test_a_user_may_do_what_its_role_does(helm_path: Path, role: Role) -> None:
-    """A role's user has its ACLs, and no more."""
+def test_users_have_the_acls_of_their_role(helm_path: Path, role: Role) -> None:
+    """The user of a role has the role's ACLs, and no more."""
     users = {each["metadata"]["name"]: each["spec"] for each in of_kind(rendered(helm_path, STRIMZI), "KafkaUser")}
 
     found = [
@@ -91,7 +91,7 @@ def test_a_user_may_do_what_its_role_does(helm_path: Path, role: Role) -> None:
     [("strimzi", {"password", "ca.crt"}), ("strimzi-tls", {"ca.crt", "user.crt", "user.key"})],
 )
 def test_stages_connect_as_their_users(helm_path: Path, values: str, keys: set[str]) -> None:
-    """Each role mounts the Secret that Strimzi makes for its user, and SCRAM's name is that of the user."""
+    """Each role mounts the Secret that Strimzi creates for its user, and authenticates with SCRAM as that user."""
     objects = rendered(helm_path, HERE / "values" / f"{values}.yaml")
     users = {each["metadata"]["name"] for each in of_kind(objects, "KafkaUser")} - {"betrace-reader"}
 
@@ -105,7 +105,7 @@ def test_stages_connect_as_their_users(helm_path: Path, values: str, keys: set[s
 
 
 def test_each_trigger_names_its_topic(helm_path: Path) -> None:
-    """KEDA asks for the lag of one topic at a time, in the group of the role that reads it, as that role's user."""
+    """KEDA queries the lag of one topic at a time, in the group of the role that reads it, as that role's user."""
     objects = rendered(helm_path, HERE / "values" / "keda.yaml")
     asked = [
         (each["metadata"]["name"], trigger["metadata"]["consumerGroup"], trigger["metadata"]["topic"])
@@ -123,8 +123,8 @@ def test_each_trigger_names_its_topic(helm_path: Path) -> None:
     assert [] == names(objects, "HorizontalPodAutoscaler")
 
 
-def test_without_keda_cpu_scales(helm_path: Path) -> None:
-    """What is scaled has no count of its own, which an upgrade would set again."""
+def test_without_keda_cpu_usage_scales(helm_path: Path) -> None:
+    """A workload that is scaled has no replica count of its own, which an upgrade would restore."""
     objects = rendered(helm_path, HERE / "values" / "everything.yaml")
 
     assert ["betrace-traces-ingest", "betrace-traces-sessions"] == names(objects, "HorizontalPodAutoscaler")
@@ -138,7 +138,7 @@ def names(objects: list[Object], kind: str) -> list[str]:
 
 
 def test_rules_and_dashboard_are_the_files_of_the_chart(helm_path: Path) -> None:
-    """What the cluster gets is what the tests of alerts and dashboard read."""
+    """The cluster gets the files that the tests of alerts and dashboard read."""
     objects = rendered(helm_path, HERE / "values" / "everything.yaml")
 
     [alerts] = of_kind(objects, "PrometheusRule")

@@ -19,14 +19,14 @@ COPIED = [source for line in re.findall(r"^COPY (?!--from)(.+)$", TEXT, re.MULTI
 """What comes out of the tree."""
 
 
-def test_what_is_copied_is_not_ignored() -> None:
-    """Docker sees of the tree what is copied, and nothing else."""
+def test_build_context_is_what_is_copied() -> None:
+    """Docker sees only the files of the tree that are copied."""
     assert {source for source in COPIED if not (ROOT / source).exists()} == set()
     assert sorted(COPIED) == sorted(line.removeprefix("!") for line in IGNORED if line.startswith("!"))
 
 
-def test_it_runs_as_the_chart_says() -> None:
-    """User and group are those of the chart, and the Python one that the package supports."""
+def test_user_and_python_match_the_chart() -> None:
+    """User and group are those of the chart, and the package supports the Python version."""
     [user] = re.findall(r"^USER (\d+):(\d+)$", TEXT, re.MULTILINE)
     [version] = re.findall(r"^ARG PYTHON=(.+)$", TEXT, re.MULTILINE)
 
@@ -46,7 +46,7 @@ def test_entry_point() -> None:
     assert done.stdout.startswith("Usage: betrace")
 
 
-def test_the_extras_are_there() -> None:
+def test_installed_extras_exist() -> None:
     """Each extra that the image installs is one of the package."""
     [extras] = re.findall(r"'\.\[(.+)\]'", TEXT)
     declared = PYPROJECT["project"]["optional-dependencies"]
@@ -54,8 +54,8 @@ def test_the_extras_are_there() -> None:
     assert set(extras.split(",")) <= declared.keys()
 
 
-def test_what_is_copied_is_what_the_package_is_made_of() -> None:
-    """Each package, each file that pyproject.toml names, and the lock."""
+def test_every_source_of_the_package_is_copied() -> None:
+    """The image gets each package, each file that pyproject.toml names, and the lock."""
     project = PYPROJECT["project"]
     packages = [name.rstrip("*") for name in PYPROJECT["tool"]["setuptools"]["packages"]["find"]["include"]]
 
@@ -64,7 +64,7 @@ def test_what_is_copied_is_what_the_package_is_made_of() -> None:
 
 
 def test_the_scanner_must_be_compiled() -> None:
-    """The modules that the build insists on are those that an installation can do without."""
+    """The build requires the extension modules, which are optional in other installations."""
     extensions = PYPROJECT["tool"]["setuptools"]["ext-modules"]
 
     names = ", ".join(extension["name"] for extension in extensions)

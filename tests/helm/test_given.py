@@ -34,7 +34,7 @@ pytestmark = pytest.mark.timeout(1800)
         ("strimzi.enabled=true", "strimzi.cluster"),
     ],
 )
-def test_what_cannot_work_is_refused(helm_path: Path, given: str, said: str) -> None:
+def test_invalid_values_are_refused(helm_path: Path, given: str, said: str) -> None:
     """Helm renders nothing, and names the value."""
     done = run(helm_path, "template", "betrace", CHART, "--values", MINIMAL, "--set", given)
 
@@ -44,7 +44,7 @@ def test_what_cannot_work_is_refused(helm_path: Path, given: str, said: str) -> 
 
 @pytest.mark.parametrize("evidence", ["/evidence", "evidence", "/var/lib/betrace/evidence"])
 def test_evidence_needs_a_volume(helm_path: Path, evidence: str) -> None:
-    """Evidence in a directory is refused where it could not be mounted, or would be gone with the pod."""
+    """Evidence in a directory is refused if it could not be mounted, or would be lost with the pod."""
     values = ["ledger.enabled=true", "ledger.key.existingSecret=key", "ledger.persistence.enabled=false"]
     words = [word for each in [*values, f"ledger.evidence={evidence}"] for word in ("--set", each)]
 
@@ -65,7 +65,7 @@ def images(objects: list[Object]) -> dict[str, str]:
 
 
 def test_sessions_is_upgraded_before_ingest(helm_path: Path) -> None:
-    """A tag of ingest's own holds it back, and an empty one lets it go."""
+    """A separate tag for ingest keeps it at the previous version; an empty one upgrades it."""
     held = rendered(helm_path, MINIMAL, "--set", "image.tag=v2", "--set", "ingest.image.tag=v1")
     let_go = rendered(helm_path, MINIMAL, "--set", "image.tag=v2", "--set", "ingest.image.tag=")
 
@@ -80,8 +80,8 @@ def job(objects: list[Object]) -> str:
     return name
 
 
-def test_other_rules_are_another_job(helm_path: Path) -> None:
-    """A Job cannot be changed, so what it does is in its name; what is nothing to it leaves it as it is."""
+def test_changed_rules_give_the_job_another_name(helm_path: Path) -> None:
+    """A Job cannot be changed, so its name depends on what it does; unrelated settings leave it unchanged."""
     before = job(rendered(helm_path, MINIMAL))
 
     assert before != job(rendered(helm_path, MINIMAL, "--set", "rules.files.more\\.rules=x"))
@@ -89,7 +89,7 @@ def test_other_rules_are_another_job(helm_path: Path) -> None:
     assert before == job(rendered(helm_path, MINIMAL, "--set", "ingest.replicas=5"))
 
 
-def test_an_upgrade_changes_nothing_that_cannot_be_changed(helm_path: Path) -> None:
+def test_immutable_fields_stay_the_same_in_an_upgrade(helm_path: Path) -> None:
     """Selectors, claims and the names of Services are the same in every version of chart and image."""
     fixed = [
         (each["metadata"]["name"], each["spec"]["selector"], each["spec"].get("volumeClaimTemplates"))
@@ -101,7 +101,7 @@ def test_an_upgrade_changes_nothing_that_cannot_be_changed(helm_path: Path) -> N
 
 
 def test_without_rules_nothing_is_pushed(helm_path: Path) -> None:
-    """The Job then only makes topics; without these there is none, and nobody is started who cannot say how he is."""
+    """The Job then only creates topics; if it need not do that either, there is no Job."""
     only_topics = rendered(helm_path, CHART / "values.yaml")
     nothing = rendered(helm_path, CHART / "values.yaml", "--set", "setup.createTopics=false")
 
@@ -113,7 +113,7 @@ def test_without_rules_nothing_is_pushed(helm_path: Path) -> None:
 
 
 def test_notes_say_what_is_missing(helm_path: Path, tmp_path: Path) -> None:
-    """After an installation without rules Helm says that nothing is judged."""
+    """After an installation without rules, Helm's notes say that nothing is judged."""
     copied = shutil.copytree(CHART, tmp_path / "betrace")
     template = '{{ dict "said" (include (print $.Template.BasePath "/NOTES.txt") .) | toJson }}'
     (copied / "templates" / "said.yaml").write_text(template)
@@ -125,8 +125,8 @@ def test_notes_say_what_is_missing(helm_path: Path, tmp_path: Path) -> None:
     assert "kubectl -n security exec deploy/betrace-ingest -- betrace status" in said
 
 
-def test_each_command_of_the_page_for_helm_is_one(helm_path: Path) -> None:
-    """What the page tells to type to Helm is understood, with the values that it tells to set."""
+def test_documented_helm_commands_are_valid(helm_path: Path) -> None:
+    """Helm accepts each of its commands on the page, with the values that the command sets."""
     page = (CHART / "README.md").read_text()
     lines = [line for block in re.findall(r"```sh\n(.+?)```", page, re.DOTALL) for line in block.splitlines()]
     commands = [line.split() for line in lines if line.startswith("helm ")]
@@ -138,8 +138,8 @@ def test_each_command_of_the_page_for_helm_is_one(helm_path: Path) -> None:
         assert 0 == done.returncode, done.stderr
 
 
-def test_values_of_the_page_are_values(helm_path: Path, tmp_path: Path) -> None:
-    """The values that the page begins with render."""
+def test_documented_values_render(helm_path: Path, tmp_path: Path) -> None:
+    """The values at the beginning of the page render."""
     page = (CHART / "README.md").read_text()
     [block] = re.findall(r"```yaml\n(.+?)```", page, re.DOTALL)
     (tmp_path / "my.yaml").write_text(block)
@@ -149,8 +149,8 @@ def test_values_of_the_page_are_values(helm_path: Path, tmp_path: Path) -> None:
     assert {"ConfigMap", "Deployment", "StatefulSet", "Job"} <= {each["kind"] for each in objects}
 
 
-def test_page_names_only_values_that_there_are() -> None:
-    """Each dotted name in the page is one of values.yaml."""
+def test_page_names_only_existing_values() -> None:
+    """Each dotted name on the page is a value in values.yaml."""
     page = (CHART / "README.md").read_text()
     values = loaded(CHART / "values.yaml")
     named = set(re.findall(rf"`((?:{'|'.join(values)})(?:\.\w+)+)[^`]*`", page))
@@ -177,8 +177,8 @@ def test_page_names_only_values_that_there_are() -> None:
         (["settings.saslTokenUrl=https://login.example.com:8443/token"], [53, 8443, 9092]),
     ],
 )
-def test_pods_reach_what_they_need_and_nothing_else(helm_path: Path, given: list[str], ports: list[int]) -> None:
-    """Unless it is switched off a policy is there: metrics in; DNS, Kafka and what the settings name out."""
+def test_network_policy_allows_only_required_traffic(helm_path: Path, given: list[str], ports: list[int]) -> None:
+    """Unless it is switched off there is a policy: metrics in; DNS, Kafka and the hosts in the settings out."""
     words = [word for each in given for word in ("--set", each)]
 
     [policy] = of_kind(rendered(helm_path, MINIMAL, *words), "NetworkPolicy")

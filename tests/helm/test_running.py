@@ -37,7 +37,7 @@ def mounted(rules: dict[str, str], directory: Path) -> Path:
 
 
 def test_stages_become_ready(helm_path: Path, kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
-    """The Job makes topics and pushes rules; then each stage is alive, ready, and writes to its volume only."""
+    """The Job creates topics and pushes rules; then each stage is alive, ready, and writes only to its volume."""
     ports = {"ingest": free_port(), "sessions": free_port()}
     given = {
         "settings.bootstrap": kafka,

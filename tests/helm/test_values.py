@@ -37,15 +37,15 @@ def default(option: click.Option) -> object:
     return option.default if isinstance(option.default, str | int) else None
 
 
-def test_each_setting_is_there_with_its_meaning() -> None:
-    """Above each value stands its option, with the words of `betrace run --help`."""
+def test_each_setting_is_described() -> None:
+    """Above each value is its option, with the description of `betrace run --help`."""
     described = dict(re.findall(r"^ *# (--[a-z-]+): (.+)$", TEXT, re.MULTILINE))
 
     assert {option.opts[0]: option.help for option in options() if option.opts[0] not in PUSH} == described
 
 
-def test_each_is_described_above_its_value() -> None:
-    """The line after a description is the value of that name; the roles and their end are the chart's."""
+def test_each_description_precedes_its_value() -> None:
+    """The line after a description is the value of that name."""
     pairs = re.findall(r"^ *# --([a-z-]+): .+\n *(\w+):", TEXT, re.MULTILINE)
 
     named = {option: re.sub(r"(?<!^)([A-Z])", r"-\1", value).lower() for option, value in pairs}
@@ -61,7 +61,7 @@ def files() -> set[str]:
 
 @pytest.mark.parametrize(("name", "value"), loaded(CHART / "values.yaml")["settings"].items())
 def test_default(name: str, value: Any) -> None:  # noqa: ANN401, whatever YAML holds
-    """A setting that nobody sets is as it is without the chart."""
+    """A setting that nobody sets has the same default as without the chart."""
     [option] = [option for option in options() if camel(option) == name]
 
     assert THE_CHARTS_OWN.get(name, default(option)) == value

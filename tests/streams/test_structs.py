@@ -44,8 +44,8 @@ def field_count(one: type) -> int:
     return sum(field.init for field in dataclasses.fields(one)) if dataclasses.is_dataclass(one) else 0
 
 
-def test_long_structs_are_made_by_keyword() -> None:
-    """No struct of more than four fields takes them by position, but those that are made for each span or window."""
+def test_long_structs_are_keyword_only() -> None:
+    """No struct of more than four fields takes them by position, except those created for each span or window."""
     positional = {
         f"{one.__module__}.{one.__qualname__}"
         for one in classes()

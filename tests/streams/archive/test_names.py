@@ -32,7 +32,7 @@ def file(first: int, end: int, number: int = 1, count: int = 1, hour_ms: int = N
         count=st.integers(1, 9),
     )
 )
-def test_name_says_all(made: ArchiveFile) -> None:
+def test_name_round_trip(made: ArchiveFile) -> None:
     """A file's name decodes to the same file, wherever the archive is."""
     assert made == parse(f"bucket/archive/{made.name}")
 
@@ -46,7 +46,7 @@ def test_name_says_all(made: ArchiveFile) -> None:
         f"archive/{file(0, 9).name}".replace("partition-3", "partition-x"),
     ],
 )
-def test_other_files_are_none_of_the_archive(path: str) -> None:
+def test_other_files_are_ignored(path: str) -> None:
     """Files with other names are ignored."""
     assert parse(path) is None
 
@@ -67,7 +67,7 @@ def test_hole() -> None:
     assert (Hole("otlp_spans", 3, 10, 15),) == found.holes
 
 
-def test_last_cut_that_lacks_a_file_is_left_over() -> None:
+def test_incomplete_last_cut_is_a_leftover() -> None:
     """A cut whose second file was never named does not count, and may be deleted."""
     begun = file(10, 20, 1, 2)
 
@@ -77,14 +77,14 @@ def test_last_cut_that_lacks_a_file_is_left_over() -> None:
     assert found.end_offset("otlp_spans", 3) == 10
 
 
-def test_older_cut_that_lacks_a_file_counts() -> None:
+def test_incomplete_older_cut_counts() -> None:
     """Deleting the folder of an hour deletes no record of another."""
     found = listing([file(0, 10, 2, 2, NINE_MS + HOUR_MS), file(10, 20)])
 
     assert len(found.files) == 2
 
 
-def test_cut_that_was_begun_and_made_again() -> None:
+def test_complete_cut_replaces_an_incomplete_one() -> None:
     """Of two cuts that begin at one offset, the complete one counts."""
     found = listing([file(0, 8, 1, 2), file(0, 10)])
 

@@ -77,8 +77,8 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(tmp_path) if request.param == "directory" else f"memory://query-{tmp_path.name}"
 
 
-def test_said_and_in_full(url: str, archive_request: ArchiveRequest) -> None:
-    """A trace that holds is only counted; one that breaks the rule comes with its facts, unless in brief."""
+def test_brief_and_full_answers(url: str, archive_request: ArchiveRequest) -> None:
+    """A trace that holds is only counted; one that breaks the rule comes with its facts if they are requested."""
     write(url, (0, 0, request("pii.access", 1)), (1, 50, request("audit.log", 1, 2)), (2, 60, request("pii.access", 2)))
 
     full, brief = judge_archive(url, archive_request), judge_archive(url, replace(archive_request, in_full=False))
@@ -92,7 +92,7 @@ def test_said_and_in_full(url: str, archive_request: ArchiveRequest) -> None:
     assert len(brief.verdicts) == 2
 
 
-def test_nothing_archived(url: str, archive_request: ArchiveRequest) -> None:
+def test_empty_archive(url: str, archive_request: ArchiveRequest) -> None:
     """An empty archive has no verdicts."""
     assert verdicts(judge_archive(url, archive_request), archive_request.projector.rules) == []
 
@@ -145,7 +145,7 @@ def test_later_record_moves_the_clock(url: str, archive_request: ArchiveRequest,
     assert (CloseReason.QUIET, START_MS + 30_000) == (close.reason, close.closed_ms)
 
 
-def test_hole_makes_a_window_cut(url: str, archive_request: ArchiveRequest) -> None:
+def test_hole_makes_a_trace_incomplete(url: str, archive_request: ArchiveRequest) -> None:
     """If offsets are missing between two cuts, traces of that time are incomplete."""
     write(url, (0, 0, request("pii.access", 1)))
     write(url, (7, 5_000, request("pii.access", 2)), (8, 1_000_000, request("pii.access", 3)), first_offset=7)
@@ -169,7 +169,7 @@ def test_overlapping_cuts_count_once(url: str) -> None:
     assert [(1, "broken"), (2, "broken"), (3, "broken")] == verdicts(answer, counting)
 
 
-def test_times_that_run_back_are_refused(url: str, archive_request: ArchiveRequest) -> None:
+def test_times_that_go_back_are_refused(url: str, archive_request: ArchiveRequest) -> None:
     """If record times go back further than out-of-order, the engine's clock matters: only the engine can answer."""
     write(url, (0, 9_000, request("pii.access")), (1, 0, request("audit.log")))
 
@@ -227,7 +227,7 @@ def test_damaged_file(tmp_path: Path, archive_request: ArchiveRequest) -> None:
 
 
 @pytest.mark.parametrize("name", ["it's", 'a"b', "a\\b", "a\nb", "a\0b", "é\U0001f600", "%s{}$1"])
-def test_any_name_can_be_asked_for(url: str, name: str) -> None:
+def test_any_name_is_quoted(url: str, name: str) -> None:
     """A name is always quoted, whatever it contains."""
     quoted = name.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\0", "\\u0000")
     asking = rules(f'// id: any\n// kind: pattern\ntrace.has("{quoted}").where("{quoted}" != "{quoted}")')
@@ -240,7 +240,7 @@ def test_any_name_can_be_asked_for(url: str, name: str) -> None:
     assert verdicts(judge_archive(url, ArchiveRequest(projector=Projector(asking), bounds=BOUNDS)), asking) == []
 
 
-def test_counts_beyond_what_is_counted(tmp_path: Path) -> None:
+def test_counts_beyond_the_limit(tmp_path: Path) -> None:
     """More spans than are distinguished leave a comparison of two counts undetermined, as in the engine."""
     comparing = rules("// id: more\n// kind: pattern\ncount(pii.access) > count(audit.log)")
     spans = [

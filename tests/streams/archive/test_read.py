@@ -27,7 +27,7 @@ def write(url: str) -> Path:
     return Path(url) / written.file.name
 
 
-def test_file_of_this_machine(tmp_path: Path) -> None:
+def test_local_file(tmp_path: Path) -> None:
     """Arrow opens it itself: its threads hold no Python object that would abort a process that ends."""
     write(str(tmp_path))
     store = Store.at(str(tmp_path))
@@ -47,7 +47,7 @@ def test_newer_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         list(records(str(tmp_path)))
 
 
-def test_file_of_somebody_else(tmp_path: Path) -> None:
+def test_foreign_parquet_file(tmp_path: Path) -> None:
     """A Parquet file with a valid name that betrace did not write is refused."""
     path = write(str(tmp_path))
     pq.write_table(pa.table({"a": [1]}), path)

@@ -47,7 +47,7 @@ def decoded(topic: str, *values: bytes | None) -> list[Span]:
 
 
 @given(st.lists(trace_requests | logs_requests, min_size=1, max_size=3), st.sampled_from(("otlp_spans", "otlp_logs")))
-def test_generated_spans_come_back(requests: list[Message], topic: str) -> None:
+def test_generated_spans_round_trip(requests: list[Message], topic: str) -> None:
     """Spans of any sender, in any encoding, are the same from the archive."""
     values = [
         encoded for each in requests for encoded in (each.SerializeToString(), backwards(each), as_json(each), b"{}")
@@ -57,7 +57,7 @@ def test_generated_spans_come_back(requests: list[Message], topic: str) -> None:
 
 
 @pytest.mark.parametrize("name", CORPUS_NAMES)
-def test_real_spans_come_back(name: str) -> None:
+def test_recorded_spans_round_trip(name: str) -> None:
     """What a real Collector wrote comes back span by span."""
     values = [frame.value for frame in capture.read(CORPUS / f"{name}.bin.gz")]
 
@@ -67,7 +67,7 @@ def test_real_spans_come_back(name: str) -> None:
     assert expected == archived(name, *values)
 
 
-def test_record_stands_in_its_first_row() -> None:
+def test_record_is_in_one_row() -> None:
     """Key, headers and value of a record are in one of its rows."""
     [frame] = list(capture.read(CORPUS / "partitioned_proto.bin.gz"))[:1]
     rows = Rows()
@@ -97,7 +97,7 @@ def test_unreadable_record_is_kept_with_the_reason(value: bytes | None, reason: 
     assert (5, value, reason, None) == (row["offset"], row["value"], row["unreadable"], row["trace_id"])
 
 
-def test_attributes_are_a_map_that_people_can_read() -> None:
+def test_attributes_are_a_readable_map() -> None:
     """A row says in plain columns what the span was."""
     rows = Rows()
     for frame in capture.read(CORPUS / "unkeyed_json.bin.gz"):

@@ -26,7 +26,7 @@ def test_prepared_store_is_empty(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["file", "file/below"])
-def test_place_that_is_no_directory(tmp_path: Path, path: str) -> None:
+def test_unwritable_location(tmp_path: Path, path: str) -> None:
     """An unwritable location is refused before anything is read."""
     (tmp_path / "file").touch()
 

@@ -34,7 +34,7 @@ def packed(value: object) -> bytes:
 
 
 @given(values)
-def test_value_comes_back(value: Value) -> None:
+def test_value_round_trip(value: Value) -> None:
     """Text and letter give back the value with its type, whatever it is."""
     text, letter = typed(value)
 
@@ -42,7 +42,7 @@ def test_value_comes_back(value: Value) -> None:
 
 
 @given(st.dictionaries(st.text(max_size=3), values, max_size=3), st.dictionaries(st.text(max_size=3), values))
-def test_origin_comes_back(resource: dict[str, Value], scope: dict[str, Value]) -> None:
+def test_origin_round_trip(resource: dict[str, Value], scope: dict[str, Value]) -> None:
     """One text gives back a resource and a scope."""
     actual = origin_of(origin_text(resource, scope))
 

@@ -48,7 +48,7 @@ def writer(url: str, first_offset: int = 0, topic: str = "otlp_spans", partition
     )
 
 
-def test_records_come_back(url: str) -> None:
+def test_records_round_trip(url: str) -> None:
     """Archived records are read back by topic, partition and offset, however they were cut."""
     sent = [
         *corpus_records("otlp_logs"),
@@ -81,7 +81,7 @@ def test_range_of_time(url: str) -> None:
     assert expected == list(records(url, TEN_MS - 1000, TEN_MS + 500))
 
 
-def test_times_that_no_calendar_knows(url: str) -> None:
+def test_times_beyond_the_calendar(url: str) -> None:
     """A record may claim any time: before 1970, after 9999, or none."""
     writing = writer(url)
     [one] = corpus_records(count=41)[40:]
@@ -95,7 +95,7 @@ def test_times_that_no_calendar_knows(url: str) -> None:
     assert [sent[0], sent[2]] == list(records(url, to_ms=0))
 
 
-def test_a_file_an_hour(tmp_path: Path) -> None:
+def test_one_file_per_hour(tmp_path: Path) -> None:
     """A cut has a file for each hour of its timestamps, sorted by time; it is not visible before it is complete."""
     writing = writer(str(tmp_path))
     for record in corpus_records():
@@ -113,7 +113,7 @@ def test_a_file_an_hour(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_what_is_written_is_counted(url: str) -> None:
+def test_files_report_their_counts(url: str) -> None:
     """Each file reports its numbers of records, spans and unreadable records."""
     writing = writer(url)
     sent = corpus_records()
@@ -138,7 +138,7 @@ def test_what_is_written_is_counted(url: str) -> None:
     )
 
 
-def test_what_waits_can_be_spilled(url: str) -> None:
+def test_spilling_loses_nothing(url: str) -> None:
     """Spilling moves what waits to the files, row group by row group, and loses nothing."""
     writing = writer(url)
     sent = corpus_records()
@@ -164,7 +164,7 @@ def test_cut_without_records() -> None:
 
 
 @pytest.mark.parametrize("named", [0, 1, 2, 3])
-def test_killed_while_files_get_their_names(tmp_path: Path, named: int) -> None:
+def test_killed_while_files_are_renamed(tmp_path: Path, named: int) -> None:
     """A cut counts when its last file has its name; before that it does not exist."""
     first, second = corpus_records()[:20], corpus_records()[20:]
     writing = writer(str(tmp_path))
@@ -197,7 +197,7 @@ def test_overlapping_cuts(url: str) -> None:
     assert sent == list(records(url))
 
 
-def test_parts_of_a_killed_archiver_are_removed(tmp_path: Path) -> None:
+def test_incomplete_files_are_removed(tmp_path: Path) -> None:
     """Incomplete files of a partition are removed, and nothing of another partition."""
     for partition in (1, 11):
         writer(str(tmp_path), partition=partition).add(corpus_records()[0])
@@ -207,7 +207,7 @@ def test_parts_of_a_killed_archiver_are_removed(tmp_path: Path) -> None:
     assert ["partition-11-offsets-0.part"] == [path.name for path in tmp_path.rglob("*.part")]
 
 
-def test_nothing_there(tmp_path: Path) -> None:
+def test_missing_directory_is_an_empty_archive(tmp_path: Path) -> None:
     """A directory that does not exist is an empty archive."""
     assert list(records(str(tmp_path / "none"))) == []
 

@@ -76,7 +76,7 @@ def said(life: Lifetime, rule_id: str) -> list[tuple[str, int, str]]:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_live_and_backfill_say_what_a_replay_of_everything_says(seed: int) -> None:
+def test_live_and_backfill_add_up_to_a_full_replay(seed: int) -> None:
     """Each verdict, retracted or not, has its leaf once; each signal has the uid and revision of live."""
     life = in_flight(seed)
     live_count = len([*leaves(life, "few")])
@@ -113,7 +113,7 @@ def test_backfilled_time_is_judged() -> None:
     assert [] == life.findings()
 
 
-def test_without_backfill_the_time_before_is_not_judged() -> None:
+def test_time_before_a_push_is_not_judged_without_backfill() -> None:
     """Coverage of other rules is not claimed for the new rule."""
     few = rule(pushed().report(0, 4 * HOUR_MS), "few")
 
@@ -122,7 +122,7 @@ def test_without_backfill_the_time_before_is_not_judged() -> None:
 
 
 @pytest.mark.parametrize("killed_after", [1, 2, 3])
-def test_killed_backfill_goes_on_where_it_was(killed_after: int) -> None:
+def test_killed_backfill_continues(killed_after: int) -> None:
     """Started again, with any start, it publishes the remaining hours."""
     life, whole = pushed(), pushed()
     backfill(whole, "few")
@@ -140,7 +140,7 @@ def test_killed_backfill_goes_on_where_it_was(killed_after: int) -> None:
     assert decide(life, "few") is None
 
 
-def test_killed_backfill_leaves_whole_hours() -> None:
+def test_killed_backfill_leaves_complete_hours() -> None:
     """What is not published yet is not judged, and the report says so."""
     life = pushed()
     backfill(life, "few", hours=1)
@@ -152,7 +152,7 @@ def test_killed_backfill_leaves_whole_hours() -> None:
     assert [] == life.findings()
 
 
-def test_earlier_backfill_is_left_as_it_is() -> None:
+def test_earlier_backfill_is_not_repeated() -> None:
     """A backfill with an earlier start judges only what the one before it has not."""
     life, whole = pushed(), pushed()
     backfill(whole, "few")
@@ -168,7 +168,7 @@ def test_earlier_backfill_is_left_as_it_is() -> None:
     assert [] == life.findings()
 
 
-def test_records_that_could_not_be_read_are_told() -> None:
+def test_unreadable_records_are_reported() -> None:
     """No time is complete whose records could not be read, although every hour is judged."""
     life = pushed()
     backfill(life, "few", unreadable=2)
@@ -180,7 +180,7 @@ def test_records_that_could_not_be_read_are_told() -> None:
     assert 8 == rule(report, "few").backfills[0].undecodable
 
 
-def test_shadow_rule_is_counted_and_signals_nothing() -> None:
+def test_shadow_rule_is_counted_without_signals() -> None:
     """It does so like live."""
     life = pushed(rule_set="shadow")
     before = said(life, "audited")
@@ -193,7 +193,7 @@ def test_shadow_rule_is_counted_and_signals_nothing() -> None:
     assert recount(life.log, "audited", [(0, 4 * HOUR_MS)]) == (counted.held, counted.broken)
 
 
-def test_rule_that_judges_all_has_nothing_left() -> None:
+def test_rule_that_judged_everything_needs_no_backfill() -> None:
     """A rule in force at the beginning of the log judged all of it."""
     assert decide(pushed(), "audited") is None
 

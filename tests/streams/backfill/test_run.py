@@ -172,7 +172,7 @@ def test_hour_has_its_counts_and_one_marker() -> None:
     assert 6 == run.outcome.hours
 
 
-def test_chain_that_goes_on_after_live_began_is_left_out_and_told() -> None:
+def test_chain_that_continues_after_live_began_is_unfinished() -> None:
     """A trace that began before live judged, and was hit later, has all its verdicts, or none if it may continue."""
     over = found(LIVE_MS + 10, last_ms=LIVE_MS + 20)
     going_on = found(LIVE_MS + 30, verdict="broken")
@@ -189,7 +189,7 @@ def test_chain_that_goes_on_after_live_began_is_left_out_and_told() -> None:
     assert {going_on.trace_id} == run.outcome.unfinished
 
 
-def test_half_seen_traces_and_unreadable_records_are_told() -> None:
+def test_half_seen_traces_and_unreadable_records_are_reported() -> None:
     """They are in the marker of their hour, unreadable records for each facts partition."""
     half = HalfSeen(1, HOUR_MS, b"t" * 16)
 

@@ -73,7 +73,7 @@ def test_earliest_time_counts(settings: Settings) -> None:
     assert {0: clock_ms, 1: evidence.START_MS + 7 * evidence.MINUTE_MS} == log.clocks_ms
 
 
-def test_records_that_no_client_can_read_are_passed_over(settings: Settings) -> None:
+def test_unreadable_batches_are_skipped(settings: Settings) -> None:
     """The log names their range, and has what was written before and after them."""
     log, topic = of_log(settings), settings.topic("verdicts")
     write(settings, listing(0, 0), listing(0, 1, JudgingRule("few", F0, "live", 5_000)))
@@ -111,7 +111,7 @@ def test_backfill_is_known_by_its_markers(settings: Settings) -> None:
     assert ({}, {}) == (log.live, log.clocks_ms)
 
 
-def test_waiting_for_rules_names_who_lacks_them(settings: Settings) -> None:
+def test_wait_for_rules_names_the_partitions_that_lack_them(settings: Settings) -> None:
     """A rule that no worker judges in a facts partition is named, with the partition."""
     write(settings, listing(0, 0, JudgingRule("few", F0, "live", 5_000)))
 
@@ -122,7 +122,7 @@ def test_waiting_for_rules_names_who_lacks_them(settings: Settings) -> None:
     waiting.until_judged(of_log(settings), {F0: "few"}, IMPATIENT)
 
 
-def test_waiting_for_the_clock_names_who_holds_it(settings: Settings) -> None:
+def test_wait_for_the_clock_names_the_slowest_partition(settings: Settings) -> None:
     """The slowest facts partition is named; when all have passed the time the wait ends."""
     until_ms = evidence.START_MS + 2 * evidence.MINUTE_MS
     write(settings, evidence.coverage(0, 1), evidence.coverage(1, 0))
@@ -135,7 +135,7 @@ def test_waiting_for_the_clock_names_who_holds_it(settings: Settings) -> None:
     assert until_ms < time.time_ns() // 1_000_000
 
 
-def test_open_transaction_is_waited_for_only_where_all_is_wanted(settings: Settings) -> None:
+def test_open_transaction_is_awaited_only_on_request(settings: Settings) -> None:
     """An open transaction of a killed program hides what follows, until a producer with its id starts."""
     transactional_id = f"{settings.group(ROLE)}-0"
     killed = Producer({"bootstrap.servers": settings.bootstrap, "transactional.id": transactional_id})
@@ -156,7 +156,7 @@ def test_open_transaction_is_waited_for_only_where_all_is_wanted(settings: Setti
     assert {0: evidence.START_MS + evidence.MINUTE_MS} == log.clocks_ms
 
 
-def test_record_that_cannot_be_read_ends_it(settings: Settings) -> None:
+def test_invalid_record_ends_the_backfill(settings: Settings) -> None:
     """Its content is unknown: a backfill that continued could judge a time twice."""
     producer = Producer({"bootstrap.servers": settings.bootstrap})
     producer.produce(settings.topic("verdicts"), b'{"kind":"other"}', None, 0)
@@ -166,7 +166,7 @@ def test_record_that_cannot_be_read_ends_it(settings: Settings) -> None:
         of_log(settings).read()
 
 
-def test_backfill_fences_backfills_and_not_sessions(settings: Settings) -> None:
+def test_backfill_fences_other_backfills_only(settings: Settings) -> None:
     """The last one to start publishes; live continues."""
     live = Publisher(settings, 0, lambda: False)
     first = Publisher(settings, 0, lambda: False, ROLE)

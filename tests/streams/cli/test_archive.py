@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from streams.cli import main
 
 
-def test_url_that_nothing_is_known_of() -> None:
+def test_unknown_url() -> None:
     """A URL of an unknown file system is a configuration error."""
     result = CliRunner().invoke(main, ["archive", "nowhere://x"])
 

@@ -66,7 +66,7 @@ def test_rows_as_json(root: Path) -> None:
     assert ("login", "otlp_spans/0/1/0/0") == (row["attributes"]["audit.action"], row["source"])
 
 
-def test_what_is_no_record_is_in_the_trail(root: Path) -> None:
+def test_unreadable_entries_are_in_the_trail(root: Path) -> None:
     """A query returns every sealed record."""
     done = call("query", root, "SELECT unreadable FROM audit_spans WHERE unreadable IS NOT NULL")
 
@@ -74,7 +74,7 @@ def test_what_is_no_record_is_in_the_trail(root: Path) -> None:
 
 
 @pytest.mark.parametrize("sql", ["SELECT", "SELECT nothing FROM audit_spans", ""])
-def test_bad_sql_is_told(root: Path, sql: str) -> None:
+def test_invalid_sql_is_reported(root: Path, sql: str) -> None:
     """An invalid query shows DuckDB's message and exits with 2."""
     assert 2 == call("query", root, sql).exit_code
 
@@ -101,7 +101,7 @@ def test_bad_sql_is_told(root: Path, sql: str) -> None:
         "SELECT * FROM tail",
     ],
 )
-def test_a_question_reads_the_trail_and_nothing_else(root: Path, tmp_path: Path, sql: str) -> None:
+def test_query_reads_only_the_trail(root: Path, tmp_path: Path, sql: str) -> None:
     """Other files, extensions, variables and second statements are refused: exit 2, nothing is written."""
     secret, other = tmp_path / "secret.csv", tmp_path / "other.parquet"
     secret.write_text("hidden,1\n")
@@ -119,7 +119,7 @@ def test_a_question_reads_the_trail_and_nothing_else(root: Path, tmp_path: Path,
 
 
 @pytest.mark.parametrize("statement", ["SET enable_external_access = true", "SET allowed_paths = ['/']", "LOAD httpfs"])
-def test_nobody_changes_what_the_database_may_do(root: Path, statement: str) -> None:
+def test_restrictions_of_the_database_are_locked(root: Path, statement: str) -> None:
     """A statement that got past the check of its kind is refused, too."""
     with trail.opened(Directory(root)) as database, pytest.raises(duckdb.Error):
         database.execute(statement)
@@ -134,7 +134,7 @@ def test_the_trails_own_files_may_be_read(root: Path) -> None:
     assert (0, "55") == (done.exit_code, done.stdout.splitlines()[-1]), done.output
 
 
-def test_a_question_ends_with_its_time(root: Path) -> None:
+def test_query_beyond_its_time_limit(root: Path) -> None:
     """A query that exceeds its time limit is interrupted, with exit 2."""
     done = call("query", root, ENDLESS, "--timeout", "500ms")
 
@@ -142,7 +142,7 @@ def test_a_question_ends_with_its_time(root: Path) -> None:
     assert "longer than 0.5s" in done.stderr
 
 
-def test_a_question_ends_with_its_memory(root: Path) -> None:
+def test_query_beyond_its_memory_limit(root: Path) -> None:
     """A query that exceeds its memory limit fails with DuckDB's message."""
     wide = "SELECT list(a.range), list(b.range) FROM range(100000) a, range(10000) b"
 
@@ -152,7 +152,7 @@ def test_a_question_ends_with_its_memory(root: Path) -> None:
     assert "memory" in done.stderr.lower()
 
 
-def test_ctrl_c_ends_a_question(root: Path) -> None:
+def test_ctrl_c_interrupts_a_query(root: Path) -> None:
     """Ctrl-C ends the program with exit 130, whatever the database is doing."""
     command = [sys.executable, "-m", "streams.cli", "audit", "query", root, ENDLESS, "--timeout", "1h"]
     with subprocess.Popen([*map(str, command)]) as asking:
@@ -180,7 +180,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_a_cell_is_no_formula(hostile: Path, tmp_path: Path) -> None:
+def test_cells_are_never_formulas(hostile: Path, tmp_path: Path) -> None:
     """A text that a spreadsheet would compute gets a quote, printed and exported; numbers stay unchanged."""
     file = tmp_path / "trail.csv"
     done = call("query", hostile, "SELECT name, -1 AS n FROM audit_spans ORDER BY start_ns LIMIT 7")
@@ -195,7 +195,7 @@ def test_a_cell_is_no_formula(hostile: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["csv", "json"])
-def test_a_terminal_is_not_steered(hostile: Path, form: str) -> None:
+def test_control_characters_do_not_reach_the_terminal(hostile: Path, form: str) -> None:
     """No control character in a span's name reaches the terminal."""
     sql = "SELECT name FROM audit_spans"
 
@@ -241,7 +241,7 @@ def test_verify(root: Path, tmp_path: Path) -> None:
     assert (1, True) == (bad.exit_code, "x.json: unknown file: no manifest names it" in bad.stdout)
 
 
-def test_one_actor_on_one_timeline(root: Path, tmp_path: Path) -> None:
+def test_timeline_of_an_actor(root: Path, tmp_path: Path) -> None:
     """Audit records with the attribute appear in order, on the terminal and on a page."""
     page = tmp_path / "who.html"
 
@@ -265,7 +265,7 @@ def test_signals_are_on_the_timeline(tmp_path: Path) -> None:
     assert f"{30:032x}" in done.stdout
 
 
-def test_an_actor_of_whom_nothing_is_known(root: Path) -> None:
+def test_timeline_of_an_unknown_actor(root: Path) -> None:
     """An empty timeline says so, how far the evidence reaches, and how to verify it."""
     when = ("--from", "2026-01-01T00:00:00Z", "--to", "2026-02-01T00:00:00Z")
 
@@ -312,7 +312,7 @@ def test_retention_and_a_hold(root: Path, tmp_path: Path) -> None:
         ("hold", "--from", "2026-01-02T00:00:00Z", "--to", "2026-01-01T00:00:00Z", "--reason", "x"),
     ],
 )
-def test_an_act_that_makes_no_sense_is_refused(root: Path, tmp_path: Path, words: tuple[object, ...]) -> None:
+def test_invalid_act_is_refused(root: Path, tmp_path: Path, words: tuple[object, ...]) -> None:
     """An invalid act exits with 2 and is not recorded."""
     key = tmp_path / "ledger.key"
     key.write_text(SIGNER.encode())

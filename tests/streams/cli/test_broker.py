@@ -33,7 +33,7 @@ def test_started_broker_answers_until_it_is_stopped(tmp_path: Path) -> None:
     assert (stopped.exit_code, stopped.stdout, stopped.stderr) == (0, "", f"stopped {started.stdout}")
 
 
-def test_stop_without_a_broker_says_so(tmp_path: Path) -> None:
+def test_stop_without_a_broker_succeeds(tmp_path: Path) -> None:
     """Stopping without a running broker succeeds."""
     result = call("stop", "--data-dir", str(tmp_path))
 

@@ -30,7 +30,7 @@ def test_rules_without_problems_are_exit_0(tmp_path: Path) -> None:
     assert (0, "", "1 rule, 0 tests: 0 errors, 0 warnings\n") == (result.exit_code, result.stdout, result.stderr)
 
 
-def test_every_problem_is_shown_in_its_place(tmp_path: Path) -> None:
+def test_every_problem_is_shown_with_its_location(tmp_path: Path) -> None:
     """All files of a directory are read; each problem has its code, its line and a caret."""
     (tmp_path / "a.rules").write_text(BAD)
     (tmp_path / "deeper").mkdir()
@@ -112,7 +112,7 @@ def test_warning_that_repeats_is_shown_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"\x00" * 1000, b"(" * 50_000, b"rules: &a [*a]\n", b""])
 @pytest.mark.parametrize("suffix", ["rules", "yaml"])
-def test_hostile_file_is_a_problem_and_no_crash(content: bytes, suffix: str, tmp_path: Path) -> None:
+def test_hostile_file_does_not_crash_the_check(content: bytes, suffix: str, tmp_path: Path) -> None:
     """Whatever a file contains, the command uses only its own exit codes."""
     path = tmp_path / f"a.{suffix}"
     path.write_bytes(content)
@@ -136,7 +136,7 @@ def test_nothing_to_check_is_a_usage_error() -> None:
     assert 2 == call().exit_code
 
 
-def test_print_is_a_rule_file_that_prints_itself(tmp_path: Path) -> None:
+def test_printed_rules_load_to_the_same_rules(tmp_path: Path) -> None:
     """Printed rules load to the same rules, so printing them again changes nothing."""
     (tmp_path / "a.rules").write_text(GOOD)
     printed = tmp_path / "printed.yaml"
@@ -178,7 +178,7 @@ def test_unknown_rule_cannot_be_explained(asked: str, advice: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("asked", [["--print"], ["--explain", "bad"]])
-def test_wrong_rules_are_neither_printed_nor_explained(asked: list[str], tmp_path: Path) -> None:
+def test_invalid_rules_are_neither_printed_nor_explained(asked: list[str], tmp_path: Path) -> None:
     """With problems, rules are not printed to stdout; the problems are on stderr."""
     path = tmp_path / "a.rules"
     path.write_text(BAD)
@@ -189,7 +189,7 @@ def test_wrong_rules_are_neither_printed_nor_explained(asked: list[str], tmp_pat
     assert "E204" in result.stderr
 
 
-def test_print_and_explain_are_two_questions(tmp_path: Path) -> None:
+def test_print_and_explain_exclude_each_other(tmp_path: Path) -> None:
     """`--print` and `--explain` together are a usage error."""
     path = tmp_path / "a.rules"
     path.write_text(GOOD)

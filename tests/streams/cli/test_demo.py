@@ -73,7 +73,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
     return Played(said, directory)
 
 
-def test_table_has_what_the_applications_know(played: Played) -> None:
+def test_table_matches_the_applications(played: Played) -> None:
     """For each of the seven rules the table counts the traces that break it according to the applications."""
     expected = json.loads((CAPTURES / "expected.json").read_text())
     rows = [line.split("│") for line in played.said.partition("signals, the last")[2].splitlines() if "│" in line]

@@ -54,14 +54,14 @@ def produce(settings: Settings, topic: str, key: bytes, value: bytes) -> None:
     producer.flush()
 
 
-def test_nothing_is_wrong(settings: Settings) -> None:
+def test_healthy_installation(settings: Settings) -> None:
     """A healthy installation has no findings."""
     result = doctor(settings)
 
     assert (0, "every rule set and checkpoint can be read\n") == (result.exit_code, result.stdout)
 
 
-def test_rules_that_nothing_depends_on_are_removed(settings: Settings) -> None:
+def test_unused_damaged_rules_are_removed(settings: Settings) -> None:
     """Damaged records are deleted; a set that merely no longer compiles is history, and kept."""
     kept = records.encode(records.RuleSetRecord(texts={"a.rules": "no rule"}, pushed_by="u", pushed_ms=1))
     produce(settings, "rules", b"zzz", b"garbage")
@@ -77,7 +77,7 @@ def test_rules_that_nothing_depends_on_are_removed(settings: Settings) -> None:
     assert {b"old"} == {*registry.unreadable_keys(settings)}
 
 
-def test_rules_that_are_needed_are_left(settings: Settings) -> None:
+def test_required_rules_are_kept(settings: Settings) -> None:
     """The active set, and one that facts were projected with, are not removed: the message says how to restore them."""
     driven = Driven(settings)
     driven.apply(10_000, driven.entry(100, "pii.access"))
@@ -94,7 +94,7 @@ def test_rules_that_are_needed_are_left(settings: Settings) -> None:
     assert 0 == doctor(settings).exit_code
 
 
-def test_active_set_that_is_not_there_is_said(settings: Settings) -> None:
+def test_missing_active_set_is_reported(settings: Settings) -> None:
     """Following the message's instructions resolves the finding."""
     produce(settings, "rules", records.ACTIVE_KEY, b"\xff")
 
@@ -107,7 +107,7 @@ def test_active_set_that_is_not_there_is_said(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("has_checkpoint", [True, False])
-def test_checkpoint_of_no_version_that_ran_here(settings: Settings, *, has_checkpoint: bool) -> None:
+def test_checkpoint_of_another_version_is_replaced(settings: Settings, *, has_checkpoint: bool) -> None:
     """A start is refused and names this command; after the repair everything continues, and nothing is duplicated."""
     driven = Driven(settings)
     if has_checkpoint:
@@ -127,7 +127,7 @@ def test_checkpoint_of_no_version_that_ran_here(settings: Settings, *, has_check
     assert [(A.hex(), "broken", 1)] * has_checkpoint == driven.signals()
 
 
-def test_what_is_no_checkpoint_stops_nobody(settings: Settings) -> None:
+def test_foreign_record_is_listed_and_stops_no_worker(settings: Settings) -> None:
     """A foreign record is listed although workers skip it: somebody else writes to the topic."""
     produce(settings, "checkpoints", b"0", b"garbage")
 

@@ -49,7 +49,7 @@ def lines(result: Result) -> list[dict[str, Any]]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-def test_broken_rule_is_a_line_with_all_that_was_seen(rules: Path, tmp_path: Path) -> None:
+def test_broken_rule_is_a_line_with_its_matches(rules: Path, tmp_path: Path) -> None:
     """A line names the rule, the trace, what was matched and what was missing; the exit code is 1."""
     span = {"trace_id": TRACE, "name": "pii.access", "service": "checkout", "attributes": {"user.id": "u", "x": 1}}
 
@@ -83,14 +83,14 @@ def test_held_rule_is_a_line_and_exit_0(rules: Path) -> None:
     assert ["pii.access", "audit.log"] == [witness["subject"] for witness in line["witnesses"]]
 
 
-def test_rules_that_are_not_about_a_trace_say_nothing(rules: Path) -> None:
+def test_inapplicable_rules_have_no_line(rules: Path) -> None:
     """Without an applicable rule there is no line, and the command succeeds."""
     result = call(rules, {"name": "GET /health"})
 
     assert (0, "", "") == (result.exit_code, result.stdout, result.stderr)
 
 
-def test_empty_file_is_nothing(rules: Path) -> None:
+def test_empty_file_has_no_lines(rules: Path) -> None:
     """Without spans there are no lines."""
     assert (0, "") == (call(rules).exit_code, call(rules).stdout)
 
@@ -140,7 +140,7 @@ def test_bad_line_is_named(rules: Path, bad: str, tmp_path: Path) -> None:
     assert result.stderr.startswith(f"{path}:2: ")
 
 
-def test_bad_rules_are_all_said(rules: Path) -> None:
+def test_every_problem_of_the_rules_is_shown(rules: Path) -> None:
     """Rules with errors exit with 2, and every problem is shown with its code."""
     rules.write_text(RULES + "\n// id: bad\n// kind: pattern\na matches '('\n\n// id: worse\nb\n")
 

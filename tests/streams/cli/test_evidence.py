@@ -70,7 +70,7 @@ def test_keygen_twice_leaves_both_files(tmp_path: Path) -> None:
     assert before == [path.read_text() for path in sorted(tmp_path.iterdir())]
 
 
-def test_keygen_makes_no_private_key_beside_a_public_one_that_is_there(tmp_path: Path) -> None:
+def test_keygen_creates_no_private_key_for_an_existing_public_key(tmp_path: Path) -> None:
     """A public key in use is not overwritten, and no private key is left without its public key."""
     (tmp_path / "ledger.pub").write_text("kept")
 
@@ -109,7 +109,7 @@ def test_a_finding_is_a_line_and_exit_1(root: Path, key: Path) -> None:
     assert done.stdout.splitlines()[-1] == "1 findings"
 
 
-def test_json_says_the_same(root: Path, key: Path) -> None:
+def test_json_has_the_findings_and_totals(root: Path, key: Path) -> None:
     """JSON output is one object with the findings and the totals."""
     path = root / storage.seal_path(3)
     content = path.read_bytes()
@@ -125,7 +125,7 @@ def test_json_says_the_same(root: Path, key: Path) -> None:
 
 
 @pytest.mark.parametrize("is_note", [True, False])
-def test_a_truncated_end_shows_against_a_head(root: Path, key: Path, tmp_path: Path, *, is_note: bool) -> None:
+def test_truncation_is_found_with_a_head(root: Path, key: Path, tmp_path: Path, *, is_note: bool) -> None:
     """Without a head, truncation is reported as undetectable; with a copy of a file or a note it is found."""
     head = (root / storage.seal_path(3)).rename(tmp_path / "head")
     if is_note:
@@ -140,7 +140,7 @@ def test_a_truncated_end_shows_against_a_head(root: Path, key: Path, tmp_path: P
     assert "truncated: a head over 4 seals is known, but the evidence ends after 3" in against.stdout
 
 
-def test_a_witness_signs_what_goes_on(root: Path, key: Path, tmp_path: Path) -> None:
+def test_witness_signs_only_a_continuation(root: Path, key: Path, tmp_path: Path) -> None:
     """A witness's note has both signatures, serves as a head, and requires evidence that continues from the last."""
     witness, public, seen = tmp_path / "w.key", tmp_path / "w.pub", tmp_path / "seen.note"
     public.write_text(call("keygen", "witness.example", "--witness", "--key", witness).stdout)
@@ -159,15 +159,15 @@ def test_a_witness_signs_what_goes_on(root: Path, key: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("content", [b"", b"no key", b"\xff"])
-def test_a_key_that_is_none_is_refused(root: Path, tmp_path: Path, content: bytes) -> None:
-    """An unusable storage is a configuration error, with exit 2."""
+def test_invalid_key_is_refused(root: Path, tmp_path: Path, content: bytes) -> None:
+    """An unusable public key is a configuration error, with exit 2."""
     path = tmp_path / "key"
     path.write_bytes(content or b"x+00000000+AAAA")
 
     assert call("verify", root, "--key", path).exit_code == 2
 
 
-def test_a_head_that_nobody_signed_is_refused(root: Path, key: Path, tmp_path: Path) -> None:
+def test_head_of_another_log_is_refused(root: Path, key: Path, tmp_path: Path) -> None:
     """A head of another log is rejected."""
     other = Signer.generated(evidence.ORIGIN)
     path = tmp_path / "head.note"

@@ -61,7 +61,7 @@ def call(settings: Settings, *arguments: str) -> Result:
     return CliRunner(env=where).invoke(main, ["explain", *arguments])
 
 
-def test_what_a_rule_saw(settings: Settings) -> None:
+def test_explanation_of_a_trace(settings: Settings) -> None:
     """Lists the trace's records, and each rule's verdict, matches and missing parts; reports unreadable records."""
     result = call(settings, TRACE.upper())
 
@@ -92,7 +92,7 @@ def test_signal_of_the_trace_is_named(settings: Settings) -> None:
     assert f"  signal: {finding.uid}.1, broken" in result.stdout.splitlines()
 
 
-def test_why_there_is_no_signal_is_said(settings: Settings) -> None:
+def test_reason_for_a_missing_signal(settings: Settings) -> None:
     """A rule pushed after the trace began says from when it judges; an inactive rule says so."""
     registry.push(settings, compiled(AUDITED + BROKEN), now_ms=2)
     later = call(settings, TRACE, "--format", "json")
@@ -106,7 +106,7 @@ def test_why_there_is_no_signal_is_said(settings: Settings) -> None:
     assert None is in_force_since(fingerprint, history(settings))
 
 
-def test_other_rules_may_be_asked(settings: Settings, tmp_path: Path) -> None:
+def test_rules_from_a_file_replace_the_active_ones(settings: Settings, tmp_path: Path) -> None:
     """Rules from a file replace the active ones; one that does not apply to the trace says so."""
     (tmp_path / "never.rules").write_text(NEVER)
 
@@ -123,7 +123,7 @@ def test_other_rules_may_be_asked(settings: Settings, tmp_path: Path) -> None:
     } == json.loads(result.stdout)
 
 
-def test_trace_that_is_not_there(settings: Settings) -> None:
+def test_missing_trace(settings: Settings) -> None:
     """A trace without any remaining record exits with 2, with the topics that were read."""
     result = call(settings, "0c" * 16)
 
@@ -131,7 +131,7 @@ def test_trace_that_is_not_there(settings: Settings) -> None:
     assert f"no record of trace {'0c' * 16} is on {settings.source_topics[0]} since earliest" in result.stderr
 
 
-def test_trace_id_that_is_none(settings: Settings) -> None:
+def test_invalid_trace_id(settings: Settings) -> None:
     """An invalid trace id is refused before connecting to Kafka."""
     result = call(settings, "abc")
 

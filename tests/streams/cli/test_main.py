@@ -103,14 +103,14 @@ def test_a_command_that_connects_has_every_option_of_the_connection() -> None:
     assert [] == [names for names in connecting if not {*HEADINGS["Connection to Kafka"]} <= names]
 
 
-def test_old_spellings_of_the_output_are_gone() -> None:
+def test_output_options_are_the_common_ones() -> None:
     """No command has an option of its own for a format or a page."""
     names = {option.opts[0] for name in COMMANDS for option in _all_options(name)}
 
     assert set() == names & {"--json", "--csv", "--oscal", "--table", "--out", "--until"}
 
 
-def test_no_line_of_a_list_of_commands_is_cut() -> None:
+def test_short_helps_fit_on_one_line() -> None:
     """At 80 columns every short help is whole, and on one line."""
     for path in [(), *((name,) for name in COMMANDS)]:
         lines = CliRunner().invoke(main, [*path, "--help"], terminal_width=80).output.split("\n\n")
@@ -176,7 +176,7 @@ def test_error_is_a_line_and_an_exit_code(
     assert (result.exit_code, result.stdout, result.stderr) == (code, "", f"Error: {error}\n")
 
 
-def test_fault_of_the_program_is_not_taken_for_a_broken_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unexpected_error_exits_with_70(monkeypatch: pytest.MonkeyPatch) -> None:
     """An unexpected error exits with 70 and its traceback on stderr; 1 would mean that a rule was broken."""
 
     @click.command("topics")

@@ -44,7 +44,7 @@ def test_layout_is_read_from_the_environment() -> None:
         (["--facts-partitions", "0"], "0 is not in the range x>=1"),
     ],
 )
-def test_option_that_cannot_work_is_a_usage_error(arguments: list[str], message: str) -> None:
+def test_invalid_layout_is_a_usage_error(arguments: list[str], message: str) -> None:
     """A value that Kafka would refuse is refused before connecting."""
     result = call(*arguments)
 

@@ -13,7 +13,7 @@ from streams.cli.private import private_files
 @pytest.mark.parametrize(
     ("umask", "file", "directory"), [(0, 0o640, 0o750), (0o022, 0o640, 0o750), (0o077, 0o600, 0o700)]
 )
-def test_others_may_do_nothing(tmp_path: Path, umask: int, file: int, directory: int) -> None:
+def test_others_have_no_access(tmp_path: Path, umask: int, file: int, directory: int) -> None:
     """A stricter umask stays, and leaving the context restores the previous one."""
     before = os.umask(umask)
     try:

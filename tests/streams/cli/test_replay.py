@@ -56,7 +56,7 @@ def replay(archive: Path, rules: Path, *options: str) -> Result:
     return CliRunner().invoke(main, ["replay", *where, *options])
 
 
-def test_archive_is_asked_with_a_query(archive: Path, rules: Path) -> None:
+def test_archive_is_replayed_with_sql(archive: Path, rules: Path) -> None:
     """The summary, the signals and the exit code are those of a replay; the statement summarises the result."""
     write(archive, (0, "pii.access", 1), (5, "audit.log", 1), (9, "pii.access", 2))
 
@@ -88,7 +88,7 @@ def test_a_rule_in_shadow_shows_its_traces(archive: Path, rules: Path, reads: st
     assert ("broken", "shadow") == (said["verdict"], said["mode"])
 
 
-def test_engine_answers_what_a_query_cannot(archive: Path, rules: Path) -> None:
+def test_engine_replays_what_sql_cannot(archive: Path, rules: Path) -> None:
     """If record times go back too far, every record is read, which is reported; the exit code says nothing broke."""
     write(archive, (9_000, "pii.access", 1), (0, "audit.log", 1))
 
@@ -113,7 +113,7 @@ def test_rule_that_applies_to_nothing_names_what_was_never_seen(archive: Path, r
     assert ["never applies to no trace: nothing that was read has amount on pii.access, refund"] == said
 
 
-def test_files_that_are_missing(archive: Path, rules: Path) -> None:
+def test_missing_files_are_reported(archive: Path, rules: Path) -> None:
     """Missing records are reported with advice; a rule that they could prove wrong is undetermined."""
     write(archive, (0, "other", 1))
     write(archive, (9, "pii.access", 2), first_offset=5)
@@ -141,7 +141,7 @@ def test_no_archive(archive: Path, rules: Path) -> None:
         (["--source-topics", "more"], "has no record of more: it has otlp_spans: name them with --source-topics"),
     ],
 )
-def test_nothing_that_was_asked_for(archive: Path, rules: Path, options: list[str], message: str) -> None:
+def test_nothing_archived_in_the_requested_period(archive: Path, rules: Path, options: list[str], message: str) -> None:
     """For a time or topic that is not archived, the message lists what is."""
     write(archive, (0, "pii.access", 1))
 

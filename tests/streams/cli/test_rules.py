@@ -74,7 +74,7 @@ def test_list_files_are_pushed(tmp_path: Path, kafka: str, fresh_prefix: str) ->
     assert active.rules[0].definitions == ("@tools = [send_email]",)
 
 
-def test_differences_show_what_names_stand_for() -> None:
+def test_differences_expand_names() -> None:
     """A changed list is a difference of the rules that use it."""
     rule = "// id: a\n// kind: pattern\n// risk_score: 7\ntool.where(type in @tools)"
     old, new = (
@@ -99,7 +99,7 @@ def test_differences_show_the_dedup() -> None:
 
 
 @pytest.mark.broker
-def test_rules_with_an_error_are_refused_whole(rules: Path, kafka: str, fresh_prefix: str) -> None:
+def test_set_with_an_error_is_refused(rules: Path, kafka: str, fresh_prefix: str) -> None:
     """One bad rule among good ones: nothing is written, and the active set stays."""
     push(rules, kafka, fresh_prefix)
     rules.write_text(GOOD + "\n// id: bad\n// kind: pattern\na matches '('\n")
@@ -236,7 +236,7 @@ def test_rollback_makes_the_set_before_active(rules: Path, kafka: str, fresh_pre
 
 
 @pytest.mark.broker
-def test_set_that_is_not_there(rules: Path, kafka: str, fresh_prefix: str) -> None:
+def test_unknown_set(rules: Path, kafka: str, fresh_prefix: str) -> None:
     """A name that matches no set is an error, and nothing changes."""
     fingerprint = push_text(rules, GOOD, kafka, fresh_prefix)
 

@@ -65,7 +65,7 @@ def value(words: list[str], option: str) -> str:
         (["--rules", "does-not-exist"], "the rules have errors"),
     ],
 )
-def test_setting_that_cannot_work_is_refused(arguments: list[str], message: str) -> None:
+def test_invalid_setting_is_refused(arguments: list[str], message: str) -> None:
     """An invalid setting exits with 2 and a message, before connecting to Kafka."""
     result = call(*arguments)
 
@@ -147,7 +147,7 @@ def test_ends_are_for_sessions_alone(rules: Path) -> None:
     assert (False, True) == ("--ends" in ingest, "--ends" in sessions)
 
 
-def test_settings_of_the_supervisor_are_those_not_passed() -> None:
+def test_stages_do_not_inherit_settings_of_the_supervisor() -> None:
     """A stage's environment lacks what its command line does not pass on."""
     context = run.command.make_context("run", ["--rules", "a"])
 

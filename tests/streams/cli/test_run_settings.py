@@ -55,7 +55,7 @@ def test_each_field_of_the_settings_has_an_option() -> None:
 
 
 @pytest.mark.parametrize("text", ["2", "2GB", "1.5GiB", "-1B", "GiB", ""])
-def test_size_that_is_none(text: str) -> None:
+def test_invalid_size(text: str) -> None:
     """A size with an unknown unit is refused, with a valid example."""
     result = CliRunner().invoke(main, ["run", "--window-memory", text])
 

@@ -138,7 +138,7 @@ def produce(settings: Settings, topic: str, key: bytes | None, value: bytes) -> 
     producer.flush()
 
 
-def test_damaged_store_is_no_reason_not_to_start(settings: Settings) -> None:
+def test_start_with_a_damaged_store_continues(settings: Settings) -> None:
     """Sessions rebuilds its windows and logs it."""
     driven = Driven(settings, compiled(ACTIVE))
     driven.apply(10_000)
@@ -188,7 +188,7 @@ def test_start_over_facts_of_another_version_changes_nothing(settings: Settings,
     assert "facts message 0/0 cannot be read" in result.stderr
 
 
-def test_start_over_facts_without_their_beginning_goes_on(settings: Settings) -> None:
+def test_start_over_facts_without_their_beginning_continues(settings: Settings) -> None:
     """A worker starts with the remaining facts, whether or not a local store or a checkpoint knows what was before."""
     driven = Driven(settings, compiled(ACTIVE))
     driven.apply(10_000)
@@ -203,7 +203,7 @@ def test_start_over_facts_without_their_beginning_goes_on(settings: Settings) ->
     sessions_start.check(client, [elsewhere])
 
 
-def test_start_after_half_a_reset_changes_nothing(settings: Settings, tmp_path: Path) -> None:
+def test_start_after_a_partial_reset_changes_nothing(settings: Settings, tmp_path: Path) -> None:
     """No rule is pushed if ingest could not start."""
     [topic] = settings.source_topics
     said = write_metadata(OffsetMetadata(epoch=1, topic_id="id", record_ms=None, read_at_ms=1))
@@ -218,7 +218,7 @@ def test_start_after_half_a_reset_changes_nothing(settings: Settings, tmp_path: 
     assert f"the group's offsets were reset for {topic}[1] but not for {topic}[0]" in result.stderr
 
 
-def test_start_with_evidence_of_another_place_changes_nothing(settings: Settings, tmp_path: Path) -> None:
+def test_start_with_evidence_of_another_installation_changes_nothing(settings: Settings, tmp_path: Path) -> None:
     """No rule is pushed if the ledger would contradict what is published."""
     key = tmp_path / "ledger.key"
     key.write_text(SIGNER.encode())
@@ -233,7 +233,7 @@ def test_start_with_evidence_of_another_place_changes_nothing(settings: Settings
     assert "a tree head over 1 seals was published, which the evidence of 0 seals does not have" in result.stderr
 
 
-def test_start_with_a_scanner_that_is_none_changes_nothing(
+def test_start_with_an_unknown_scanner_changes_nothing(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No rule is pushed if ingest could not decode."""
@@ -245,7 +245,7 @@ def test_start_with_a_scanner_that_is_none_changes_nothing(
     assert f"{backend.VARIABLE} is 'fast', must be auto, pure or cython" in result.stderr
 
 
-def test_start_leaves_a_worker_elsewhere_in_peace(settings: Settings) -> None:
+def test_start_fences_no_worker(settings: Settings) -> None:
     """The checks before a push fence nobody: the owner of a facts partition keeps it."""
     driven = Driven(settings, compiled(ACTIVE))
     driven.apply(10_000, driven.entry(100, "pii.access"))

@@ -38,7 +38,7 @@ def shown(*paths: Path) -> Any:  # noqa: ANN401 - JSON
     return run
 
 
-def test_each_problem_is_a_result_at_its_place(tmp_path: Path) -> None:
+def test_each_problem_is_a_result_with_its_location(tmp_path: Path) -> None:
     """A problem has the code as its rule, its level, its words with notes and help, and what the caret marks."""
     path = tmp_path / "a rule.yaml"
     path.write_text(WRONG)

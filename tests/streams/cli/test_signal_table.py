@@ -34,7 +34,7 @@ def test_filter(wanted: Filter, *, passes: bool) -> None:
     assert wanted.passes(SIGNAL) is passes
 
 
-def test_a_line_in_whole() -> None:
+def test_signal_on_one_line() -> None:
     """Without a terminal a signal is one line without colours."""
     assert line(SIGNAL) == (
         "2026-01-05T11:59:00.123Z  judged at 2026-01-05T11:59:31.500Z  high      broken        pii-access-is-logged  "
@@ -43,7 +43,7 @@ def test_a_line_in_whole() -> None:
     )
 
 
-def test_a_signal_cannot_steer_the_terminal() -> None:
+def test_a_signal_cannot_control_the_terminal() -> None:
     """Control characters in a record are shown as spaces."""
     assert line(replace(SIGNAL, message="a\x1b[2J\rb\u202e")).endswith("  a [2J b ")
 
@@ -68,7 +68,7 @@ def _plain(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
-def test_an_amended_signal_takes_its_old_place() -> None:
+def test_amended_signal_replaces_the_earlier_revision() -> None:
     """The table shows the current state: a repaired finding is no longer red."""
     text = _plain(drawn(SIGNAL, digested(AMENDED)))
 
@@ -77,7 +77,7 @@ def test_an_amended_signal_takes_its_old_place() -> None:
     assert "broken" not in text
 
 
-def test_an_older_revision_comes_too_late() -> None:
+def test_older_revision_is_ignored() -> None:
     """Partitions are read concurrently: an older revision never hides a newer one."""
     assert "held (2)" in _plain(drawn(digested(AMENDED), SIGNAL))
 
@@ -92,14 +92,14 @@ def test_markup_in_a_message_is_shown() -> None:
     assert "[red]x[/red]" in _plain(drawn(replace(SIGNAL, message="[red]x[/red]")))
 
 
-def test_only_the_newest_fit() -> None:
+def test_newest_signals_are_shown() -> None:
     """A table is never higher than its terminal."""
     board = _board(*(replace(SIGNAL, uid=str(n)) for n in range(50)))
 
     assert board.table(10).row_count == 10
 
 
-def test_a_thousand_are_remembered() -> None:
+def test_table_keeps_a_thousand_signals() -> None:
     """However long it runs, the table does not grow."""
     board = _board(*(replace(SIGNAL, uid=str(n)) for n in range(1_100)))
 
@@ -132,7 +132,7 @@ class Screen(io.StringIO):
         return super().write(text)
 
 
-def test_the_last_of_a_burst_is_drawn() -> None:
+def test_last_signal_of_a_burst_is_shown() -> None:
     """A signal appears on the terminal while nothing more arrives."""
     screen = Screen("50 signals")
 
@@ -145,7 +145,7 @@ def test_the_last_of_a_burst_is_drawn() -> None:
     assert screen.seen.is_set()
 
 
-def test_a_row_cannot_steer_the_terminal() -> None:
+def test_a_row_cannot_control_the_terminal() -> None:
     """No field of the live table passes control characters on, not even one meant for hexadecimal digits."""
     hostile = "\x9b2J\x07\u202e"
     signal = replace(SIGNAL, trace_id=hostile, rule_id=hostile, message=hostile, verdict=hostile)

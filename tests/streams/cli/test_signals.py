@@ -112,7 +112,7 @@ def test_both_times_are_shown(kafka: str, prefix: str, format: SignalFormat) -> 
     assert "when      2026-01-05T11:59:00.123Z\njudged at 2026-01-05T11:59:31.500Z" in shown
 
 
-def test_what_is_no_signal_is_said(kafka: str, prefix: str) -> None:
+def test_foreign_record_is_reported(kafka: str, prefix: str) -> None:
     """A record that cannot be read is reported on stderr, and the next one is shown."""
     producer = Producer({"bootstrap.servers": kafka})
     producer.produce(f"{prefix}signals", b"no signal", b"key", 0)
@@ -140,7 +140,7 @@ def test_aborted_signals_are_not_shown(kafka: str, prefix: str) -> None:
     assert result.stdout_bytes.splitlines() == [value]
 
 
-def test_nobody_joins_a_group(kafka: str, prefix: str) -> None:
+def test_no_consumer_group_is_created(kafka: str, prefix: str) -> None:
     """The command leaves no consumer group behind."""
     put(kafka, prefix, FINDING)
 
@@ -254,7 +254,7 @@ def test_show_reads_the_trace_back(kafka: str, prefix: str, tmp_path: Path) -> N
     assert all(name in html.read_text() for name in ("export users", "query", FINDING.uid))
 
 
-def test_show_takes_the_last_revision_or_the_one_asked_for(kafka: str, prefix: str) -> None:
+def test_show_selects_a_revision(kafka: str, prefix: str) -> None:
     """UID shows the latest revision, UID.1 the first one."""
     put(kafka, prefix, *(replace(each, sources=()) for each in (FINDING, AMENDED)))
 
@@ -263,7 +263,7 @@ def test_show_takes_the_last_revision_or_the_one_asked_for(kafka: str, prefix: s
     assert (last.stdout.split()[1], first.stdout.split()[1]) == ("held", "broken")
 
 
-def test_show_says_what_is_gone(kafka: str, prefix: str) -> None:
+def test_show_reports_deleted_records(kafka: str, prefix: str) -> None:
     """Offsets that the topic no longer has are reported on stderr; the signal is shown."""
     put(kafka, prefix, replace(FINDING, sources=(SourceRange(f"{prefix}spans", 0, 7, 9),)))
 
@@ -284,7 +284,7 @@ def test_show_unknown(kafka: str, prefix: str, uid: str, known: str) -> None:
     assert (result.exit_code, result.stderr) == (2, f"Error: no signal {uid} is on {prefix}signals{known}\n")
 
 
-def test_show_to_a_file_that_cannot_be(kafka: str, prefix: str, tmp_path: Path) -> None:
+def test_show_to_an_unwritable_file(kafka: str, prefix: str, tmp_path: Path) -> None:
     """A page that cannot be written is an error, not a crash."""
     put(kafka, prefix, replace(FINDING, sources=()))
 

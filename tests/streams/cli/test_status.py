@@ -46,7 +46,7 @@ def call(settings: Settings, *arguments: str) -> Result:
 
 
 @pytest.mark.broker
-def test_status_of_an_installation_at_work(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
+def test_status_of_a_running_installation(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
     """The lag of the source topic, and the checkpoint's windows, clock and rules, are shown."""
     settings = installed(kafka, fresh_prefix, tmp_path)
     [topic] = settings.source_topics
@@ -109,7 +109,7 @@ def at_work(driven: Driven, watermark_ms: int) -> None:
 
 
 @pytest.mark.broker
-def test_status_without_topics_says_how_to_make_them(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
+def test_status_without_topics_names_the_command(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
     """Without an installation the message names the topic and the command."""
     settings = Settings(bootstrap=kafka, prefix=fresh_prefix, state_dir=tmp_path)
 
@@ -195,7 +195,7 @@ def test_rules_are_named_by_when_they_judge() -> None:
         ),
     ],
 )
-def test_clock_that_does_not_go(rows: list[FactsRow], line: str) -> None:
+def test_reason_for_a_missing_clock(rows: list[FactsRow], line: str) -> None:
     """The reason for a missing clock is shown."""
     assert line == lines(Status(active_rules=None, rules=0, sources=[], facts=rows), 10_000)[1]
 

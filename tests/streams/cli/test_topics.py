@@ -30,7 +30,7 @@ def call(environment: dict[str, str], *arguments: str) -> Result:
     return CliRunner(env=environment).invoke(main, ["topics", *arguments])
 
 
-def test_create_prints_what_it_made(environment: dict[str, str], fresh_prefix: str) -> None:
+def test_create_prints_the_created_topics(environment: dict[str, str], fresh_prefix: str) -> None:
     """The names of created topics are on stdout, one a line, in the order of the flow."""
     result = call(environment, "create")
 
@@ -62,7 +62,7 @@ def test_create_with_other_partitions_says_so_and_exits_2(environment: dict[str,
     assert f"Error: unusable topics: {fresh_prefix}facts, " in result.stderr
 
 
-def test_create_says_a_difference_and_goes_on(environment: dict[str, str], kafka: str, fresh_prefix: str) -> None:
+def test_create_reports_a_difference_and_continues(environment: dict[str, str], kafka: str, fresh_prefix: str) -> None:
     """A source topic stamped by producers is reported on stderr; the rest is created."""
     client = AdminClient({"bootstrap.servers": kafka})
     client.create_topics([NewTopic(f"{fresh_prefix}spans", 4)])[f"{fresh_prefix}spans"].result()

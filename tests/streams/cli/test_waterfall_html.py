@@ -36,7 +36,7 @@ class Page(HTMLParser):
         self.text += data
 
 
-def test_page_says_what_the_signal_says() -> None:
+def test_page_shows_the_signal() -> None:
     """Message, rule, witnesses with attributes, and a bar for each span."""
     text = page(SIGNAL, rows([span("a", "", 0, 10), span("b", "a", 5, 10)], {b"b": ["pii.access"]}), [])
     found = Page(text)
@@ -48,7 +48,7 @@ def test_page_says_what_the_signal_says() -> None:
     assert text.count('<span class="bar"') == 2
 
 
-def test_page_needs_nothing_else() -> None:
+def test_page_is_self_contained() -> None:
     """It has no scripts, pictures or addresses, so it can be mailed to an auditor."""
     found = Page(page(SIGNAL, rows([span("a")], {}), []))
 
@@ -56,7 +56,7 @@ def test_page_needs_nothing_else() -> None:
     assert not {"script", "link", "img", "iframe", "object"} & set(found.tags)
 
 
-def test_nothing_on_the_page_is_a_spans_markup() -> None:
+def test_names_are_escaped() -> None:
     """Names of spans, rules and attributes are always escaped."""
     witness = SignalWitness(
         subject=EVIL, span_id=b"a", name=EVIL, service=EVIL, start_ns=0, duration_ns=0, attributes={EVIL: EVIL}
@@ -84,7 +84,7 @@ def test_nothing_on_the_page_is_a_spans_markup() -> None:
     assert [char for char in text if not char.isprintable() and char != "\n"] == []
 
 
-def test_when_it_happened_is_beside_when_it_was_judged() -> None:
+def test_both_times_are_shown() -> None:
     """The two times are named, and differ by the time that the window was open."""
     times = f"happened {rfc3339_clamped(SIGNAL.happened_ms)}, judged at {rfc3339_clamped(SIGNAL.time_ms)}"
 
@@ -92,12 +92,12 @@ def test_when_it_happened_is_beside_when_it_was_judged() -> None:
     assert SIGNAL.happened_ms < SIGNAL.time_ms
 
 
-def test_what_is_gone_is_said() -> None:
+def test_page_of_an_incomplete_trace() -> None:
     """A page of an incomplete trace says so."""
     assert "otlp_spans has nothing" in Page(page(SIGNAL, [], ["otlp_spans has nothing"])).text
 
 
-def test_a_giant_trace_is_cut() -> None:
+def test_huge_trace_is_truncated() -> None:
     """Past ten thousand spans the page says how many more there are."""
     text = page(
         SIGNAL,

@@ -34,7 +34,7 @@ def security(protocol: Protocol = Protocol.SASL_SSL, **changed: Any) -> Security
         (Protocol.SASL_SSL, {"token_url": URL}, "OAUTHBEARER and --sasl-token-url belong together"),
     ],
 )
-def test_settings_that_cannot_work(protocol: Protocol, changed: dict[str, object], message: str) -> None:
+def test_invalid_settings(protocol: Protocol, changed: dict[str, object], message: str) -> None:
     """An option that is missing or does not apply is named."""
     with pytest.raises(ConfigError, match=message):
         security(protocol, **changed)
@@ -95,7 +95,7 @@ def test_password_from_a_file(tmp_path: Path, content: str) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"two\nlines", b"\xff", b"x" * (MOST_PASSWORD_BYTES + 1)])
-def test_file_that_holds_no_password(tmp_path: Path, content: bytes) -> None:
+def test_unusable_password_file(tmp_path: Path, content: bytes) -> None:
     """An unusable file is refused by name, and its content is not shown."""
     (tmp_path / "p").write_bytes(content)
 
@@ -105,7 +105,7 @@ def test_file_that_holds_no_password(tmp_path: Path, content: bytes) -> None:
         read_password(tmp_path / "p")
 
 
-def test_password_file_that_is_not_there(tmp_path: Path) -> None:
+def test_missing_password_file(tmp_path: Path) -> None:
     """A file that cannot be read is named."""
     with pytest.raises(ConfigError, match=r"--sasl-password-file \S+/p cannot be read: No such file"):
         read_password(tmp_path / "p")

@@ -42,7 +42,7 @@ def test_smallest_allowed(name: str, field: str, least: int, shown: str) -> None
 
 
 @pytest.mark.parametrize(("name", "field", "least", "shown"), NUMBERS)
-def test_one_less_than_allowed(name: str, field: str, least: int, shown: str) -> None:
+def test_below_the_limit(name: str, field: str, least: int, shown: str) -> None:
     """A setting below its limit is refused with its value and the limit."""
     with pytest.raises(ConfigError, match=f"^{name} is {least - 1}(ms|B)?, must be at least {shown}$"):
         settings(**{field: least - 1})
@@ -54,7 +54,7 @@ def test_no_source_topic() -> None:
         settings(source_topics=())
 
 
-def test_start_that_is_no_place() -> None:
+def test_unknown_start() -> None:
     """An unknown start is refused, with the valid ones."""
     with pytest.raises(ConfigError, match="start is 'now', must be earliest or latest"):
         settings(start="now")
@@ -91,7 +91,7 @@ def test_duration(text: str, expected_ms: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "30", "s", "30 s", "-1s", "1s,", "1e3s", "٣s", "1.s", "9" * 400 + "s", "30S"])
-def test_no_duration(text: str) -> None:
+def test_invalid_duration(text: str) -> None:
     """Anything else is refused, with a valid example."""
     with pytest.raises(ConfigError, match="is not a duration: write a number with a unit"):
         milliseconds(text)
@@ -119,7 +119,7 @@ def test_moment(text: str, expected_ms: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "today", "2026-02-30", "2026-11-21T10:00:00", "2026-13-01T00:00:00Z", "-1h"])
-def test_no_moment(text: str) -> None:
+def test_invalid_moment(text: str) -> None:
     """Anything else is refused, with a valid example; a time without zone is ambiguous."""
     with pytest.raises(ConfigError, match="is not a time: write 2026-01-05, 2026-01-05T12:00:00Z"):
         moment_ms(text, NOW_MS)

@@ -111,7 +111,7 @@ def one_span(*fields: bytes) -> bytes:
 
 @needs_scanner
 @given(sent=requests, interest=interests)
-def test_any_request_is_read_alike(sent: tuple[RecordKind, ResourceSpans], interest: Interest) -> None:
+def test_any_request_decodes_alike(sent: tuple[RecordKind, ResourceSpans], interest: Interest) -> None:
     """Spans and log records decode as without the scanner, whatever the order of their fields."""
     kind, request = sent
 
@@ -122,7 +122,7 @@ def test_any_request_is_read_alike(sent: tuple[RecordKind, ResourceSpans], inter
 
 @needs_scanner
 @given(sent=requests, interest=interests, chance=st.randoms(use_true_random=False), changes=st.integers(1, 4))
-def test_odd_request_is_read_alike(
+def test_odd_request_decodes_alike(
     sent: tuple[RecordKind, ResourceSpans], interest: Interest, chance: Random, changes: int
 ) -> None:
     """So do fields that are unknown, doubled, moved, of another wire type or length, and numbers that are padded."""
@@ -140,14 +140,14 @@ def test_odd_request_is_read_alike(
 @given(
     value=st.binary(max_size=40).map(lambda rest: b"\n" + rest), interest=interests, kind=st.sampled_from(RecordKind)
 )
-def test_any_bytes_are_read_alike(value: bytes, interest: Interest, kind: RecordKind) -> None:
+def test_any_bytes_decode_alike(value: bytes, interest: Interest, kind: RecordKind) -> None:
     """Bytes that are not a request are never decoded as one."""
     assert agrees(value, interest, kind)
 
 
 @needs_scanner
 @pytest.mark.parametrize("interest", INTERESTS)
-def test_request_cut_at_every_byte(interest: Interest) -> None:
+def test_request_truncated_at_every_byte(interest: Interest) -> None:
     """A request truncated at any byte decodes as without the scanner."""
     request = trace_request(PAYMENT, resource=Resource(attributes=[KeyValue(key="a", value=AnyValue(int_value=300))]))
     cuts = range(len(request) + 1)
@@ -160,7 +160,7 @@ def test_request_cut_at_every_byte(interest: Interest) -> None:
 @needs_scanner
 @pytest.mark.parametrize("path", PROTOBUF, ids=lambda path: path.name)
 @pytest.mark.parametrize("interest", [PAY, EVERYTHING])
-def test_all_that_a_collector_writes_is_scanned(path: Path, interest: Interest) -> None:
+def test_collector_output_is_scanned(path: Path, interest: Interest) -> None:
     """No protobuf of a real Collector is passed on, so none takes as long as in Python alone."""
     kind = RecordKind.LOGS if "logs" in path.name else RecordKind.SPANS
 
@@ -213,7 +213,7 @@ def test_odd_span_is_scanned(fields: tuple[bytes, ...]) -> None:
         pytest.param(b"\x4a\2\x12\5", id="an attribute's value that is too long"),
     ],
 )
-def test_what_takes_a_closer_look(fields: bytes) -> None:
+def test_uncertain_requests_are_passed_on(fields: bytes) -> None:
     """Groups, damage, and what versions of protobuf differ in are passed on, even without any interest."""
     assert (
         read(one_span(delimited(1, TRACE), fields), Interest(frozenset(), every_span=False, attributes=frozenset()))
@@ -227,7 +227,7 @@ def test_what_takes_a_closer_look(fields: bytes) -> None:
     [b"", b"{}", b"\n", delimited(7, b"a") + trace_request(PAYMENT), trace_request(Span(name="pay")), trace_request()],
     ids=["empty", "json", "cut", "another first field", "a span that does not tell", "no span"],
 )
-def test_what_is_not_for_the_scanner(value: bytes) -> None:
+def test_requests_of_unclear_kind_are_passed_on(value: bytes) -> None:
     """A request that starts like none, or does not show the kind of its records, is passed on."""
     assert read(value, PAY) is None
 
@@ -299,7 +299,9 @@ def test_many_names() -> None:
         ("pure", lambda: Backend.PURE),
     ],
 )
-def test_choice(variable: str | None, expected: Callable[[], Backend], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_selected_backend(
+    variable: str | None, expected: Callable[[], Backend], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The scanner is used where it was compiled, unless the environment says otherwise."""
     monkeypatch.delenv(backend.VARIABLE, raising=False)
     if variable is not None:
@@ -309,7 +311,7 @@ def test_choice(variable: str | None, expected: Callable[[], Backend], monkeypat
     assert (backend.scanner(PAY) is None) == (expected() is Backend.PURE)
 
 
-def test_unknown_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     """Any other value in the environment is refused, with the valid ones."""
     monkeypatch.setenv(backend.VARIABLE, "fast")
 

@@ -131,7 +131,7 @@ def taken(choice: Backend, sent: list[Record], count: int) -> tuple[list[list[Se
 
 @needs_scanner
 @given(sent=records, count=st.integers(1, 12))
-def test_runs_change_nothing(sent: list[Record], count: int) -> None:
+def test_batches_change_nothing(sent: list[Record], count: int) -> None:
     """Sections, counts, times, dead letters and the audit trail equal those of the pure path, in any combination."""
     assert taken(Backend.PURE, sent, 1_000) == taken(Backend.CYTHON, sent, 1_000)
     assert taken(Backend.PURE, sent, count) == taken(Backend.CYTHON, sent, count)
@@ -151,7 +151,7 @@ rows = st.lists(
 
 @needs_scanner
 @given(sent=rows, count=st.integers(1, 200))
-def test_runs_follow_producers_stamps(sent: list[tuple[int, int, int]], count: int) -> None:
+def test_batches_follow_producers_timestamps(sent: list[tuple[int, int, int]], count: int) -> None:
     """In a long batch the bounds move as they do from record to record."""
     value = request(span(key=b"user.id"))
     made: list[Record] = [
@@ -198,7 +198,7 @@ def span(trace_id: bytes = TRACE, key: bytes = b"k") -> bytes:
     ],
     ids=["plain", "audit", "no_trace", "ahead", "json", "other_partition", "read_before"],
 )
-def test_run_ends_before_what_takes_more(middle: Record, lengths: list[int]) -> None:
+def test_batch_ends_before_a_record_that_needs_more(middle: Record, lengths: list[int]) -> None:
     """A record that needs more than a count is left to be taken in alone."""
     plain: Record = (TOPICS[0], 0, 1, request(span(), span(bytes(15) + b"\1")), NOW_MS, TIMESTAMP_CREATE_TIME)
     made = messages([plain, middle, plain])

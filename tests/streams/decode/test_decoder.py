@@ -275,7 +275,7 @@ def test_reasons(value: bytes | None, reason: str) -> None:
 
 
 @pytest.mark.parametrize("value", [b"[]", b'[{"resourceSpans":[]}]', b'"text"', b"7"])
-def test_json_format_refuses_what_is_no_object(value: bytes) -> None:
+def test_json_format_requires_an_object(value: bytes) -> None:
     """If the format is set to JSON, anything but an object is refused as such."""
     with pytest.raises(RecordError, match=r"^not otlp json: expected `object`"):
         decode(value, AUDIT, format=Format.JSON)
@@ -339,7 +339,7 @@ def test_services() -> None:
 
 
 @pytest.mark.parametrize("before", [b"", b"\n", b" \r\n\t", b"\xef\xbb\xbf", b"\xef\xbb\xbf\n\n"])
-def test_json_is_told_by_its_first_bytes(before: bytes) -> None:
+def test_json_is_recognised_by_its_first_bytes(before: bytes) -> None:
     """White space and a byte order mark may precede a JSON document."""
     assert decode(before + b'{"resourceSpans":[{"scopeSpans":[]}]}', AUDIT) == Decoded()
 

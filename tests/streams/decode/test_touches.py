@@ -54,7 +54,7 @@ def test_spans_of_one_tick_are_one_touch(seen: Touches) -> None:
     assert 3 == len(seen)
 
 
-def test_touch_that_is_taken_is_gone(seen: Touches) -> None:
+def test_taken_touch_is_removed(seen: Touches) -> None:
     """It becomes part of an entry; a root among its spans is remembered."""
     seen.add(TRACE, 8, 1, True)  # noqa: FBT003, as in the product
     seen.add(TRACE, 8, 2, False)  # noqa: FBT003, as in the product
@@ -79,7 +79,7 @@ def test_touches_are_in_their_partitions(seen: Touches) -> None:
     assert 1000 == sum(map(len, found))
 
 
-def test_one_trace_of_256_is_looked_at(seen: Touches) -> None:
+def test_one_trace_in_256_is_sampled(seen: Touches) -> None:
     """The sample has whether its root was seen."""
     for number in range(512):
         seen.add(number.to_bytes(16), 7, 1, number == 256)

@@ -114,7 +114,7 @@ def waiting() -> float:
     return sum(shown)
 
 
-def test_nothing_is_begun_before_its_epoch_is_committed(worker: Worker) -> None:
+def test_reading_starts_once_the_epoch_is_committed(worker: Worker) -> None:
     """The same commit is repeated until it is confirmed; then both partitions start at once, in that epoch."""
     before = metrics.totals()
     first, *others = worker.writes(3)
@@ -130,7 +130,7 @@ def test_nothing_is_begun_before_its_epoch_is_committed(worker: Worker) -> None:
     assert (2, 2, 0) == (grown(before, "epochs"), waited, waiting())
 
 
-def test_log_that_was_cut_short_is_a_new_epoch(site: Site, worker: Worker) -> None:
+def test_truncated_log_is_a_new_epoch(site: Site, worker: Worker) -> None:
     """After a log was truncated, a slow commit of the new epoch does not revive the old one."""
     [topic_id] = admin.topic_ids(site.client, [site.spans]).values()
     old = OffsetMetadata(epoch=1, topic_id=topic_id, record_ms=None, read_at_ms=0)
@@ -162,7 +162,7 @@ def test_position_of_this_worker_counts_more_than_what_it_committed(site: Site, 
     assert 3 == grown(before, "offsets_lost")
 
 
-def test_partitions_that_were_taken_away_are_not_begun(site: Site, worker: Worker) -> None:
+def test_revoked_partitions_are_not_started(site: Site, worker: Worker) -> None:
     """A partition that moved to another worker is forgotten, with this worker's position in it."""
     worker.writes(1)
     worker.deliver()
@@ -180,7 +180,7 @@ def test_partitions_that_were_taken_away_are_not_begun(site: Site, worker: Worke
     assert {0: 0} == {number: each.next_offset for number, each in begun.items()}
 
 
-def test_topics_that_were_all_made_again_stay_in_their_replay(site: Site, worker: Worker) -> None:
+def test_recreated_topics_stay_in_their_replay(site: Site, worker: Worker) -> None:
     """Kafka deletes the commits with the topic: a worker that was reading knows that this was no reset."""
     worker.writes(1)
     worker.deliver()
@@ -219,7 +219,7 @@ def test_brokers_that_are_away_are_waited_for(site: Site, monkeypatch: pytest.Mo
     assert [] == sent
 
 
-def test_question_that_gets_lost_is_asked_again(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lost_query_is_repeated(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     """A query that never returns does not keep the worker from reading."""
     fetch_snapshot = group.fetch_snapshot
     asked: list[int] = []

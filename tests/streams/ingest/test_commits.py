@@ -45,7 +45,7 @@ def failed_count() -> float:
     return metrics.totals()["commits_failed"]
 
 
-def test_commit_is_there_when_it_was_waited_for(site: Site, commits: Commits, consumer: Consumer) -> None:
+def test_wait_returns_when_the_commit_is_done(site: Site, commits: Commits, consumer: Consumer) -> None:
     """After the wait the commit is done, and not counted as failed."""
     before = failed_count()
 
@@ -56,7 +56,7 @@ def test_commit_is_there_when_it_was_waited_for(site: Site, commits: Commits, co
 
 
 @pytest.mark.parametrize("also", [[], [0]])
-def test_commit_that_is_refused_is_counted(site: Site, commits: Commits, consumer: Consumer, also: list[int]) -> None:
+def test_refused_commit_is_counted(site: Site, commits: Commits, consumer: Consumer, also: list[int]) -> None:
     """A commit for a partition that does not exist is counted, whether all or part of it failed; nothing is raised."""
     before = failed_count()
 

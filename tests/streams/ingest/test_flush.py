@@ -30,7 +30,7 @@ def decoded(values: list[bytes]) -> list[Facts]:
     return [decode(value) for value in values]
 
 
-def test_draft_says_where_it_comes_from() -> None:
+def test_section_has_its_source() -> None:
     """A section carries everything that its builder was given."""
     draft = begun()
     draft.to_offset = 15
@@ -58,7 +58,7 @@ def test_draft_says_where_it_comes_from() -> None:
     )
 
 
-def test_dead_letters_are_told_to_every_facts_partition() -> None:
+def test_dead_letters_are_sent_to_every_facts_partition() -> None:
     """Adjacent ones form one range, so a log of garbage makes no large message."""
     draft = begun()
     for offset in (10, 11, 12, 14):
@@ -69,7 +69,7 @@ def test_dead_letters_are_told_to_every_facts_partition() -> None:
     assert [[(10, 13), (14, 15)]] * 2 == [found.dead_letters for found in sections]
 
 
-def test_as_many_dead_letters_as_there_can_be_fit_in_a_message() -> None:
+def test_maximum_of_dead_letters_fits_in_a_message() -> None:
     """The worst case: one batch more than triggers a flush, at the largest offsets, none adjacent."""
     draft = begun()
     for number in range(FLUSH_DEAD_LETTERS + CONSUME_COUNTS[1]):
@@ -80,7 +80,7 @@ def test_as_many_dead_letters_as_there_can_be_fit_in_a_message() -> None:
     assert len(whole) < FLUSH_BYTES // 2
 
 
-def test_only_the_part_that_moves_the_position_tells_of_dead_letters() -> None:
+def test_only_the_last_part_has_dead_letters() -> None:
     """So a reader that counts them must only know up to where it has counted."""
     draft = begun()
     draft.to_offset = 15
@@ -148,7 +148,7 @@ def test_records_of_one_tick_share_an_entry() -> None:
     assert [Entry(TRACE, 10, 12, 5, 5, True, [fact(1), fact(2)])] == found.entries  # noqa: FBT003, as on the topic
 
 
-def test_records_of_two_ticks_share_nothing() -> None:
+def test_records_of_two_ticks_are_two_entries() -> None:
     """Records of one trace in different ticks are different entries, because they determine the window's bounds."""
     draft = begun()
     draft.add(TRACE, 5, 10, 1, [fact(1)], root_seen=False)

@@ -54,7 +54,7 @@ def test_first_start_commits_epochs_before_it_reads(start: str, offset: int) -> 
     assert [Plan(commits={source: StartPosition(offset=offset, epoch=NOW_MS) for source in ALL}), Plan()] == said
 
 
-def test_committed_epochs_are_begun_from() -> None:
+def test_committed_epochs_are_continued() -> None:
     """When all its partitions have a commit of ours, a worker starts there."""
     committed = ours(replay=7, start_ms=300)
 
@@ -66,7 +66,7 @@ def test_committed_epochs_are_begun_from() -> None:
     )
 
 
-def test_nothing_is_begun_while_a_commit_is_missing() -> None:
+def test_nothing_starts_while_a_commit_is_missing() -> None:
     """If one partition has no commit, its epoch is committed first, then all start."""
     said = planned(seen({SPANS_0: ours()}), {SPANS_0, SPANS_1})
 
@@ -112,7 +112,7 @@ def test_deleted_group_is_a_reset(start: str, offset: int) -> None:
 
 
 @pytest.mark.parametrize("replay", [0, 7])
-def test_topics_that_were_all_made_again_are_no_reset(replay: int) -> None:
+def test_recreated_topics_are_not_a_reset(replay: int) -> None:
     """Kafka deletes commits with their topic: a worker that knows the replay continues in it, in a new epoch."""
     found = replace(seen({}), replay=replay)
 
@@ -121,7 +121,7 @@ def test_topics_that_were_all_made_again_are_no_reset(replay: int) -> None:
     assert Plan(commits={source: StartPosition(offset=10, epoch=NOW_MS, replay=replay) for source in ALL}) == said
 
 
-def test_clock_that_was_turned_back() -> None:
+def test_clock_that_was_set_back() -> None:
     """A reset removes the last replay number: the new one exceeds the time of any facts, and so the last one."""
     found = replace(seen(dict.fromkeys(ALL, CLEARED)), latest_fact_ms=NOW_MS + 9)
 
@@ -130,7 +130,7 @@ def test_clock_that_was_turned_back() -> None:
     assert {(NOW_MS + 10, NOW_MS + 10)} == {(each.epoch, each.replay) for each in said.commits.values()}
 
 
-def test_reset_of_topics_that_were_made_again_is_a_reset() -> None:
+def test_reset_of_recreated_topics_is_a_reset() -> None:
     """Offsets without our metadata are a reset, whatever a worker knows."""
     found = replace(seen(dict.fromkeys(ALL, CLEARED)), replay=7)
 
@@ -139,7 +139,7 @@ def test_reset_of_topics_that_were_made_again_is_a_reset() -> None:
     assert {NOW_MS} == {each.replay for each in said.commits.values()}
 
 
-def test_part_of_a_group_that_was_reset_is_refused() -> None:
+def test_partial_reset_is_refused() -> None:
     """If only some partitions were reset, the message names both groups and an action."""
     found = seen({LOGS_0: CLEARED, SPANS_0: ours(replay=7), SPANS_1: ours(replay=7)})
 
@@ -152,7 +152,7 @@ def test_part_of_a_group_that_was_reset_is_refused() -> None:
     )
 
 
-def test_topic_that_is_gone_is_waited_for() -> None:
+def test_deleted_topic_is_not_started() -> None:
     """A partition of a topic that no longer exists is not started."""
     said = planned(seen({}, has_facts=False), {("gone", 0)})
 
@@ -166,7 +166,7 @@ groups = st.tuples(*[commits] * len(ALL)).map(
 
 
 @given(committed=groups, mine=st.sets(st.sampled_from(sorted(ALL))), has_facts=st.booleans())
-def test_all_workers_come_to_read_in_the_same_replay(
+def test_all_workers_read_in_the_same_replay(
     committed: dict[Source, Commit], mine: set[Source], *, has_facts: bool
 ) -> None:
     """Two workers, in turns: unless refused, both start soon, with one replay number, not lower than any before."""

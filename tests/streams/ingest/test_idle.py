@@ -50,7 +50,7 @@ class World:
         return answer
 
 
-def test_clock_is_read_before_the_ends_are_asked_for() -> None:
+def test_clock_is_read_before_the_ends_are_queried() -> None:
     """If the program is suspended between the two, no tick passes a record that is not read yet."""
     source, world = at_the_end(), World()
 
@@ -73,7 +73,7 @@ def test_tick_moves_a_partition_at_its_end() -> None:
     assert NOW_MS + STOP_MS - 300 == source.time.watermark_ms
 
 
-def test_tick_waits_for_what_is_not_read() -> None:
+def test_tick_waits_for_unread_records() -> None:
     """A partition whose log has grown since is not at its end, whatever the consumer reported."""
     source = at_the_end()
 
@@ -92,7 +92,7 @@ def test_tick_of_a_partition_that_reads_on() -> None:
     assert NOW_MS - 200 == source.time.watermark_ms
 
 
-def test_tick_of_a_partition_that_was_not_asked_about() -> None:
+def test_tick_of_a_partition_that_was_not_queried() -> None:
     """A partition that reached its end after the query has no answer, and waits for the next."""
     source = at_the_end()
 

@@ -216,7 +216,7 @@ def test_record_beyond_its_budget(
     assert 3 == len(draft.touches)
 
 
-def test_no_more_is_taken_in_than_there_is_memory_for(
+def test_intake_is_limited_by_memory(
     settings: Settings, outbox: Outbox, sources: dict[Source, SourcePartition]
 ) -> None:
     """Records with megabytes of facts each stay pending until a flush; forgotten ones are read again."""
@@ -290,7 +290,9 @@ def test_end_of_a_partition_of_another_worker(intake: Intake, sources: dict[Sour
 
 @pytest.mark.parametrize("code", [KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET])
 @pytest.mark.parametrize("offset", [9, NOWHERE])
-def test_position_that_is_gone(intake: Intake, sources: dict[Source, SourcePartition], code: int, offset: int) -> None:
+def test_deleted_position_is_returned(
+    intake: Intake, sources: dict[Source, SourcePartition], code: int, offset: int
+) -> None:
     """The partition is returned, once; one of another worker is not."""
     gone = [intake.take([event(code, offset), event(code, offset)], local_ms=NOW_MS)]
     del sources[SPANS, 0]
@@ -307,14 +309,14 @@ def test_position_that_is_gone(intake: Intake, sources: dict[Source, SourceParti
         event(KafkaError.GROUP_AUTHORIZATION_FAILED, NOWHERE),
     ],
 )
-def test_what_does_not_pass_ends_ingest(intake: Intake, refusal: Message) -> None:
+def test_permanent_error_ends_ingest(intake: Intake, refusal: Message) -> None:
     """If Kafka refuses or the client is broken, waiting is useless."""
     with pytest.raises(StateError, match=r"reading otlp_spans failed: said\. Action: "):
         intake.take([refusal], local_ms=NOW_MS)
 
 
 @pytest.mark.parametrize("code", [KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._MAX_POLL_EXCEEDED])
-def test_what_passes_is_waited_for(intake: Intake, code: int) -> None:
+def test_temporary_error_is_awaited(intake: Intake, code: int) -> None:
     """Brokers return, and what was fetched with the error is taken in."""
     counted = taken(intake, event(code, NOWHERE), message(5))
 
@@ -334,7 +336,7 @@ def test_source_that_looks_sampled(intake: Intake, sources: dict[Source, SourceP
     assert 1 == metrics.REGISTRY.get_sample_value("betrace_source_sampled", {"reason": "rootless"})
 
 
-def test_kind_of_stamp_is_taken_in(intake: Intake, sources: dict[Source, SourcePartition]) -> None:
+def test_timestamp_type_is_recorded(intake: Intake, sources: dict[Source, SourcePartition]) -> None:
     """The source knows whether broker or producer set a record's time."""
     taken(intake, message(5, stamp=TIMESTAMP_LOG_APPEND_TIME), message(5, topic=LOGS))
 
@@ -411,7 +413,7 @@ def test_reason_of_an_unreadable_record(
     assert (reason, reason.value) == (counted, text.split(":", maxsplit=1)[0])
 
 
-def test_reason_of_a_record_that_no_projection_can_take(
+def test_reason_of_a_record_that_cannot_be_projected(
     settings: Settings, sources: dict[Source, SourcePartition], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A record beyond its budget, and one that the program fails for, have reasons of their own: these are all."""

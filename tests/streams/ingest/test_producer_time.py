@@ -40,7 +40,7 @@ def test_time_follows_what_enough_records_confirm() -> None:
     assert (None, NOW_MS - 1000 - OUT_OF_ORDER_MS) == (before_ms, time.watermark_ms)
 
 
-def test_stamp_of_the_past_takes_nothing_back() -> None:
+def test_old_timestamp_does_not_set_the_time_back() -> None:
     """An old timestamp among honest ones only delays the time, until it is no longer among the last 65."""
     time = begun(*range(NOW_MS - 1000, NOW_MS - 900))
     before_ms = time.highest_ms
@@ -54,7 +54,7 @@ def test_stamp_of_the_past_takes_nothing_back() -> None:
     assert (NOW_MS - 965, NOW_MS - 965, NOW_MS - 900) == (before_ms, while_ms, time.highest_ms)
 
 
-def test_stamps_ahead_in_a_backlog() -> None:
+def test_timestamps_ahead_in_a_backlog() -> None:
     """64 in a row advance nothing; 65 do, which only timestamps of brokers would prevent."""
     honest_ms = NOW_MS - DAY_MS
     time = begun(*[honest_ms] * 100, *[honest_ms + LIE_MS] * FOLLOWERS, *[honest_ms] * 100)
@@ -84,7 +84,7 @@ def test_end_confirms_nothing_of_the_future() -> None:
     assert NOW_MS - OUT_OF_ORDER_MS == time.watermark_ms
 
 
-def test_stamp_beyond_the_skew_counts_at_the_bound() -> None:
+def test_timestamp_beyond_the_skew_counts_at_the_bound() -> None:
     """It is counted; one exactly at the bound is trusted."""
     time = begun()
 
@@ -93,7 +93,7 @@ def test_stamp_beyond_the_skew_counts_at_the_bound() -> None:
     assert ([NOW_MS + SKEW_MS] * 3, 2) == (found, time.out_of_bounds_count)
 
 
-def test_steps_below_the_skew_do_not_walk() -> None:
+def test_small_steps_do_not_pass_the_local_clock() -> None:
     """However many records are each a little further ahead, the time does not pass the local clock."""
     time = begun()
 
@@ -105,7 +105,7 @@ def test_steps_below_the_skew_do_not_walk() -> None:
     assert time.watermark_ms <= NOW_MS + SKEW_MS - OUT_OF_ORDER_MS
 
 
-def test_stamp_below_the_watermark_counts_there() -> None:
+def test_timestamp_below_the_watermark_counts_there() -> None:
     """It is counted; one exactly at the watermark is trusted."""
     time = begun(NOW_MS)
     time.settle(local_ms=NOW_MS)
@@ -156,7 +156,7 @@ def test_broker_that_takes_over() -> None:
     assert (NOW_MS - 900, NOW_MS - 900) == (broker_ms, time.highest_ms)
 
 
-def test_kept_record_of_a_broker_is_settled_by_a_producers() -> None:
+def test_record_of_a_producer_releases_one_held_back() -> None:
     """No record overtakes one that is held back."""
     time = PartitionTime[int](
         out_of_order_ms=OUT_OF_ORDER_MS, idle_lag_ms=IDLE_LAG_MS, max_clock_skew_ms=SKEW_MS, broker_skew_ms=SKEW_MS
@@ -198,7 +198,7 @@ lies = st.lists(st.tuples(st.integers(1, FOLLOWERS), st.integers(0, 3 * NOW_MS))
 
 
 @given(lies, st.integers(1, 3))
-def test_few_lies_in_a_row_never_move_a_backlog(runs: list[tuple[int, int]], honest_count: int) -> None:
+def test_few_forged_timestamps_never_advance_a_backlog(runs: list[tuple[int, int]], honest_count: int) -> None:
     """The time is at most the highest honest timestamp, and no forged record is lost."""
     time = begun()
     honest_ms = NOW_MS - DAY_MS

@@ -75,7 +75,7 @@ def test_pushed_set_is_followed(settings: Settings) -> None:
     assert ({"fingerprint": next_rules.fingerprint}, 1.0) == (shown.labels, shown.value)
 
 
-def test_set_that_cannot_be_read_leaves_the_one_before(settings: Settings) -> None:
+def test_unreadable_set_leaves_the_previous_one_in_use(settings: Settings) -> None:
     """A metric reports it; the next good push is adopted."""
     looking = watch(settings)
     producer = Producer({**settings.client()})

@@ -73,17 +73,17 @@ def test_offsets_that_were_reset(offset: int, expected: int) -> None:
 
 
 @pytest.mark.parametrize("offset", [10, 15, 20])
-def test_going_on(offset: int) -> None:
+def test_committed_offset_is_continued(offset: int) -> None:
     """From a committed offset in the log, its end included, reading continues in the same epoch."""
     assert StartPosition(offset=offset, epoch=1, committed=COMMITTED) == began(offset)
 
 
-def test_records_that_are_gone() -> None:
+def test_deleted_records_are_lost() -> None:
     """If the committed offset is below the log's start, the offsets between are lost, and the epoch continues."""
     assert StartPosition(offset=10, epoch=1, committed=COMMITTED, lost=(9, 10)) == began(9)
 
 
-def test_topic_that_was_created_again() -> None:
+def test_recreated_topic() -> None:
     """A recreated topic starts a new epoch at its beginning."""
     assert StartPosition(offset=10, epoch=NOW_MS) == began(15, log=Log("other", 10, 20))
 
@@ -93,12 +93,12 @@ def test_topic_that_is_shorter_than_what_was_read() -> None:
     assert StartPosition(offset=10, epoch=NOW_MS) == began(21)
 
 
-def test_partition_of_a_group_that_was_reset() -> None:
+def test_partition_without_a_commit_joins_the_replay() -> None:
     """A partition without a commit joins the group's last replay."""
     assert StartPosition(offset=10, epoch=NOW_MS, replay=7) == began(None, None, replay=7)
 
 
-def test_topic_that_was_created_again_stays_in_its_replay() -> None:
+def test_recreated_topic_stays_in_its_replay() -> None:
     """A new epoch keeps the replay number, and the record time at which the replay started."""
     committed = OffsetMetadata(epoch=1, topic_id="id", record_ms=900, read_at_ms=950, replay=7, start_ms=300)
 
@@ -114,14 +114,14 @@ def test_partition_that_missed_a_reset() -> None:
     assert StartPosition(offset=15, epoch=NOW_MS, replay=7) == began(15, committed, replay=7)
 
 
-def test_epoch_of_a_clock_that_was_turned_back() -> None:
+def test_epoch_after_the_clock_was_set_back() -> None:
     """A new epoch has a higher number than its predecessor, whatever the local clock is."""
     committed = OffsetMetadata(epoch=NOW_MS + 5, topic_id="id", record_ms=900, read_at_ms=950)
 
     assert NOW_MS + 6 == began(21, committed).epoch
 
 
-def test_metadata_of_the_version_before() -> None:
+def test_metadata_of_an_earlier_version() -> None:
     """Metadata of the previous version, which had no replays, is read."""
     metadata = '{"epoch":1,"topic_id":"id","record_ms":900,"read_at_ms":950}'
 
@@ -129,12 +129,12 @@ def test_metadata_of_the_version_before() -> None:
 
 
 @pytest.mark.parametrize("metadata", [None, "", "by hand", "{}", '{"epoch": "1"}', "[]", "\ud800", "1" * 5000])
-def test_metadata_that_is_not_ours(metadata: str | None) -> None:
+def test_foreign_metadata_is_ignored(metadata: str | None) -> None:
     """Metadata that ingest did not write is ignored."""
     assert read_metadata(metadata) is None
 
 
-def test_metadata_comes_back() -> None:
+def test_metadata_round_trip() -> None:
     """Committed metadata is read back: epoch, topic and the partition's time."""
     source = reading(StartPosition(offset=10, epoch=1, committed=COMMITTED))
     source.add_record(900, projected(10), local_ms=950, is_broker_time=False)
@@ -145,7 +145,7 @@ def test_metadata_comes_back() -> None:
     assert replace(COMMITTED, latest_ms=900) == committed
 
 
-def test_time_goes_on_after_a_restart() -> None:
+def test_time_continues_after_a_restart() -> None:
     """An idle partition's time continues as if ingest had never stopped."""
     before = reading()
     before.add_record(900, projected(10), local_ms=950)
@@ -178,7 +178,7 @@ def test_partition_without_a_record_yet() -> None:
     assert source.time.watermark_ms is None
 
 
-def test_draft_begins_with_what_is_lost() -> None:
+def test_builder_begins_with_lost_offsets() -> None:
     """The first flush after a loss covers the lost offsets, so that there is no gap."""
     source = reading(StartPosition(offset=10, epoch=1, committed=COMMITTED, lost=(7, 10)))
 
@@ -187,7 +187,7 @@ def test_draft_begins_with_what_is_lost() -> None:
     assert (7, 10, [(7, 10)]) == (draft.from_offset, draft.to_offset, draft.lost)
 
 
-def test_loss_is_told_once() -> None:
+def test_loss_is_reported_once() -> None:
     """The second builder has no loss, and adjoins the first."""
     source = reading(StartPosition(offset=10, epoch=1, committed=COMMITTED, lost=(7, 10)))
     source.take_builder()
@@ -197,7 +197,7 @@ def test_loss_is_told_once() -> None:
     assert (10, 10, []) == (draft.from_offset, draft.to_offset, draft.lost)
 
 
-def test_record_moves_the_draft() -> None:
+def test_record_advances_the_builder() -> None:
     """A certain record is in the builder, at the tick of its time, with its offset."""
     source = reading()
 
@@ -207,7 +207,7 @@ def test_record_moves_the_draft() -> None:
     assert (10, 13, 13) == (source.builder.from_offset, source.builder.to_offset, source.next_offset)
 
 
-def test_dead_letter_moves_the_draft() -> None:
+def test_dead_letter_advances_the_builder() -> None:
     """A dead letter advances the position like any record."""
     source = reading()
 
@@ -238,7 +238,7 @@ def test_record_out_of_bounds_marks_its_trace() -> None:
     assert 1 == source.time.out_of_bounds_count
 
 
-def test_rules_change_while_a_producers_stamp_is_not_confirmed() -> None:
+def test_rules_change_while_a_timestamp_is_unconfirmed() -> None:
     """Records of the previous rules may be as late as the latest of them, confirmed or not; also after a restart."""
     before = reading()
     for offset, stamp_ms in ((10, 900), (11, 5_000), (12, 950)):
@@ -262,7 +262,7 @@ def test_dead_letter_out_of_bounds() -> None:
     assert ([(10, 11)], b"") == (found.dead_letters, found.touches)
 
 
-def test_what_cannot_be_read_is_lost() -> None:
+def test_unreadable_records_are_lost() -> None:
     """A record held back before it becomes certain, and the next record bounds the time of the loss."""
     source = reading()
     source.add_record(900, projected(10), local_ms=NOW_MS)
@@ -278,7 +278,7 @@ def test_what_cannot_be_read_is_lost() -> None:
     assert ((17, 18), [], 90_300) == ((second.from_offset, second.to_offset), second.lost, second.lost_until_ms)
 
 
-def test_kept_record_is_not_flushed() -> None:
+def test_record_held_back_is_not_flushed() -> None:
     """A flush ends before a record that is held back, so that a crash does not skip it."""
     source = reading()
     source.add_record(1_000, projected(10), local_ms=NOW_MS)
@@ -292,7 +292,7 @@ def test_kept_record_is_not_flushed() -> None:
     assert [[Touch(TRACE, 10, 1)], [Touch(TRACE, 900, 2)]] == [touches(first), touches(second)]
 
 
-def test_end_settles() -> None:
+def test_end_releases_a_record_held_back() -> None:
     """At the partition's end a record held back becomes certain; the position is the end, after control records."""
     source = reading()
     source.add_record(1_000, projected(10), local_ms=NOW_MS)
@@ -315,7 +315,7 @@ def test_record_after_the_end() -> None:
     assert not source.at_end
 
 
-def test_facts_are_in_the_draft() -> None:
+def test_facts_are_in_the_builder() -> None:
     """The hits of a record are in the builder's entries."""
     source = reading()
 
@@ -325,7 +325,7 @@ def test_facts_are_in_the_draft() -> None:
     assert [(12, 9, [fact()])] == [(one.offset, one.tick, one.facts) for one in found.entries]
 
 
-def test_first_record_of_a_replay_is_told() -> None:
+def test_start_of_a_replay_is_reported() -> None:
     """From the flush with the first record after a reset on, every section has its record time; none before has it."""
     source = reading(StartPosition(offset=10, epoch=1, replay=7))
     before = source.take_builder()
@@ -338,7 +338,7 @@ def test_first_record_of_a_replay_is_told() -> None:
     assert [(7, None), (7, 950), (7, 950)] == [(section.replay, section.start_ms) for section in sections]
 
 
-def test_replay_goes_on_after_a_restart() -> None:
+def test_replay_continues_after_a_restart() -> None:
     """The replay number and its first record's time are committed, and not determined anew."""
     before = reading(StartPosition(offset=10, epoch=1, replay=7))
     before.add_record(950, projected(10), local_ms=NOW_MS)
@@ -358,7 +358,7 @@ def test_without_a_reset_there_is_no_replay() -> None:
     assert (0, None) == (source.builder.replay, source.builder.start_ms)
 
 
-def test_kept_record_is_kept_again_after_a_restart() -> None:
+def test_record_is_held_back_again_after_a_restart() -> None:
     """A record held back when ingest ended is judged by the same neighbours when it is read again."""
     before = reading()
     before.add_record(1_000, projected(10), local_ms=NOW_MS)
@@ -375,7 +375,7 @@ def test_kept_record_is_kept_again_after_a_restart() -> None:
     assert (1_100, 1, 11) == (after.time.highest_ms, after.time.skewed_count, after.builder.from_offset)
 
 
-def test_kind_of_stamp_is_kept_over_a_restart() -> None:
+def test_timestamp_type_survives_a_restart() -> None:
     """After a restart it is known that the broker stamps the records of an idle partition."""
     before = reading()
     before.add_record(900, projected(10), local_ms=NOW_MS)
@@ -441,7 +441,7 @@ def test_end_of_a_loss() -> None:
     assert (None, 3_200) == (before, again.take_builder().lost_until_ms)
 
 
-def test_rules_that_go_on() -> None:
+def test_unchanged_rules_after_a_restart() -> None:
     """A worker that continues with the committed rules reports the same time of their change."""
     committed = OffsetMetadata(epoch=1, topic_id="id", record_ms=900, read_at_ms=950, rules="a", rules_since_ms=700)
 
@@ -469,7 +469,7 @@ def test_other_rules_after_a_crash() -> None:
     assert [2_000, 3_000, 3_000] == said
 
 
-def test_rules_that_are_followed() -> None:
+def test_rules_that_change_at_run_time() -> None:
     """Rules that change at run time count from the highest record so far."""
     source = reading_with(
         "a", OffsetMetadata(epoch=1, topic_id="id", record_ms=900, read_at_ms=950, rules="a", rules_since_ms=700)

@@ -29,7 +29,7 @@ def site(kafka: str, fresh_prefix: str, tmp_path: Path) -> Site:
     return Site.made(kafka, fresh_prefix, tmp_path, {"spans": 1, "logs": 1})
 
 
-def test_topic_with_another_id_was_made_again(site: Site) -> None:
+def test_topic_with_another_id_was_recreated(site: Site) -> None:
     """Exactly the topic whose id has changed is returned."""
     spans, logs = site.settings.source_topics
     reading = admin.topic_ids(site.client, [spans, logs])
@@ -45,7 +45,7 @@ def test_topic_with_another_id_was_made_again(site: Site) -> None:
     assert {logs} == said[-1]
 
 
-def test_topic_that_stays_away_is_an_error(site: Site) -> None:
+def test_missing_topic_is_an_error(site: Site) -> None:
     """A topic that is missing in several queries in a row ends the program; the message names it and an action."""
     looking = TopicWatch(site.client, (site.spans, "gone"))
 
@@ -53,7 +53,7 @@ def test_topic_that_stays_away_is_an_error(site: Site) -> None:
         wait_until(lambda: bool(looking.step({})), "it is missed")
 
 
-def test_brokers_that_are_away_are_no_missing_topics(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_answer_is_not_a_missing_topic(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without an answer nothing is returned, and the query is repeated."""
     monkeypatch.setattr(admin, "TIMEOUT_S", 0.1)
     looking = TopicWatch(AdminClient({"bootstrap.servers": "127.0.0.1:1", "log_level": 0}), ("spans",))

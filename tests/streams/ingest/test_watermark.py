@@ -20,7 +20,7 @@ def begun(highest_ms: int | None = None) -> PartitionTime[str]:
     return time
 
 
-def test_nothing_known() -> None:
+def test_no_record_yet() -> None:
     """A partition has no watermark before the first record."""
     time = begun()
 
@@ -58,7 +58,7 @@ def test_record_beyond_the_skew_is_held_back() -> None:
     assert 8_800 == time.watermark_ms
 
 
-def test_kept_record_is_believed_by_its_successor() -> None:
+def test_successor_confirms_a_record_held_back() -> None:
     """After a quiet night the next record confirms the one that was held back."""
     time = begun(9_000)
     time.observe(90_000, "morning", local_ms=NOW_MS)
@@ -69,7 +69,7 @@ def test_kept_record_is_believed_by_its_successor() -> None:
     assert (89_801, 0) == (time.watermark_ms, time.skewed_count)
 
 
-def test_kept_record_counts_where_the_others_are() -> None:
+def test_skewed_record_counts_at_the_highest_time_before_it() -> None:
     """If its successor is back with the others, it counts at the highest time before it."""
     time = begun(9_000)
     time.observe(90_000, "skewed", local_ms=NOW_MS)
@@ -80,7 +80,7 @@ def test_kept_record_counts_where_the_others_are() -> None:
     assert (8_900, 1) == (time.watermark_ms, time.skewed_count)
 
 
-def test_successor_is_kept_in_its_turn() -> None:
+def test_successor_is_held_back_too() -> None:
     """A successor that is ahead as well may itself be skewed against the one that it confirms."""
     time = begun(9_000)
     time.observe(90_000, "morning", local_ms=NOW_MS)
@@ -91,7 +91,7 @@ def test_successor_is_kept_in_its_turn() -> None:
     assert time.has_held_back
 
 
-def test_kept_record_is_believed_at_the_end() -> None:
+def test_record_held_back_is_trusted_at_the_end() -> None:
     """At the partition's end it is trusted unless it lies in the local future."""
     time = begun(9_000)
     time.observe(NOW_MS + SKEW_MS, "last", local_ms=NOW_MS)
@@ -102,7 +102,7 @@ def test_kept_record_is_believed_at_the_end() -> None:
     assert not time.has_held_back
 
 
-def test_kept_record_in_the_local_future_at_the_end() -> None:
+def test_record_in_the_local_future_at_the_end() -> None:
     """At the partition's end, beyond the local time, it counts at the highest time before it."""
     time = begun(9_000)
     time.observe(NOW_MS + SKEW_MS + 1, "last", local_ms=NOW_MS)
@@ -156,7 +156,7 @@ def test_only_record_in_the_far_future() -> None:
     assert time.watermark_ms is None
 
 
-def test_settle_without_a_kept_record() -> None:
+def test_settle_without_a_record_held_back() -> None:
     """Without a record held back there is nothing to settle."""
     time = begun(9_000)
 
@@ -190,7 +190,7 @@ def test_idle_tick_of_an_empty_partition() -> None:
     assert NOW_MS - 300 == time.watermark_ms
 
 
-def test_idle_tick_read_before_the_last_one() -> None:
+def test_idle_tick_of_an_earlier_local_time() -> None:
     """An idle tick of an earlier local time does not set the time back."""
     time = begun(LAST_MS)
     time.tick_idle(local_ms=NOW_MS + 700)
@@ -279,7 +279,7 @@ def test_producer_whose_clock_is_years_ahead() -> None:
     assert (3, 3) == (time.held_back_count, time.skewed_count)
 
 
-def test_reached_is_what_the_watermark_lies_below() -> None:
+def test_reached_time_includes_idle_time() -> None:
     """The time that a partition has reached includes idle time."""
     time = begun()
     before_ms = time.reached_ms

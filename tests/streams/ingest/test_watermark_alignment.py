@@ -27,7 +27,7 @@ def test_partition_far_ahead_waits() -> None:
     assert {C} == found
 
 
-def test_paused_partition_goes_on_at_half() -> None:
+def test_paused_partition_resumes_at_half() -> None:
     """A paused partition resumes at half a minute, so that it does not stop and go."""
     half_ms = MAX_DRIFT_MS // 2
 
@@ -43,7 +43,7 @@ def test_partition_at_its_end_holds_nobody() -> None:
     assert set() == found
 
 
-def test_partition_that_was_taken_away_holds_nobody() -> None:
+def test_revoked_partition_holds_nobody() -> None:
     """When the slow one moves to another worker, the paused one resumes."""
     paused = too_far_ahead({A: at(5), B: at(MAX_DRIFT_MS * 9)})
 
@@ -73,7 +73,9 @@ many = st.dictionaries(st.integers(0, 9).map(lambda number: (TOPIC, number)), st
 
 
 @given(many, st.sets(st.integers(0, 9).map(lambda number: (TOPIC, number))))
-def test_one_always_goes_on(progress: dict[tuple[str, int], PartitionProgress], paused: set[tuple[str, int]]) -> None:
+def test_one_partition_always_continues(
+    progress: dict[tuple[str, int], PartitionProgress], paused: set[tuple[str, int]]
+) -> None:
     """Whatever was paused before, not all partitions wait."""
     found = too_far_ahead(progress, paused)
 

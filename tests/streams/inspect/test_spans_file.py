@@ -210,7 +210,7 @@ def test_time(start: object) -> None:
         (0, None),
     ],
 )
-def test_times_that_are_seldom(start: object, expected: int | None) -> None:
+def test_unusual_times(start: object, expected: int | None) -> None:
     """Times before 1970, leap seconds, days and times without a zone are refused; 0 means no time, as on the wire."""
     assert [span.start_ns for span in spans({"name": "pay", "start": start})] == [expected]
 

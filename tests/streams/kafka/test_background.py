@@ -7,7 +7,7 @@ import pytest
 from streams.kafka import background
 
 
-def test_what_a_question_raises_is_raised_where_the_answer_is_taken() -> None:
+def test_error_of_a_query_is_raised_by_its_result() -> None:
     """The caller gets the error from the future, not the thread."""
 
     def question() -> int:

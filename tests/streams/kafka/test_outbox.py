@@ -63,7 +63,7 @@ def test_nothing_may_be_committed_before_it_is_confirmed(topic: str, outbox: Out
     assert [] == committed(outbox)
 
 
-def test_messages_since_the_last_departure_are_not_of_it(topic: str, outbox: Outbox) -> None:
+def test_flight_has_only_the_messages_before_its_end(topic: str, outbox: Outbox) -> None:
     """A message belongs to the flight that ends after it."""
     outbox.end_flight([TopicPartition("source", 0, 5)])
     outbox.send(topic, b"one", None, 0)
@@ -142,7 +142,7 @@ def test_message_that_cannot_be_sent_is_an_error(kafka: str, topic: str) -> None
         outbox.send(topic, b"x" * 2000, None, 0)
 
 
-def test_topic_that_is_not_there_is_an_error(kafka: str, fresh_prefix: str) -> None:
+def test_missing_topic_is_an_error(kafka: str, fresh_prefix: str) -> None:
     """Brokers return, a topic that does not exist does not."""
     outbox = Outbox({"bootstrap.servers": kafka, **PRODUCER, "topic.metadata.propagation.max.ms": 100})
     outbox.send(f"{fresh_prefix}nowhere", b"x", None, 0)
@@ -164,7 +164,7 @@ def test_silent_broker_is_no_error() -> None:
     assert [] == committed(outbox)
 
 
-def test_full_queue_holds_up_no_stop() -> None:
+def test_full_queue_does_not_delay_a_stop() -> None:
     """If the queue is full and a stop is requested, the message is dropped, and its flight is not committed."""
     outbox = Outbox({**AWAY, "queue.buffering.max.messages": 1}, is_stopping=lambda: True)
     outbox.send("nowhere", b"one", None)

@@ -42,7 +42,7 @@ def test_every_partition_is_read_to_its_end(settings: Settings) -> None:
     assert [(0, b"a"), (0, b"b"), (0, b"c")] == read
 
 
-def test_empty_topic_is_nothing(settings: Settings) -> None:
+def test_empty_topic_has_no_messages(settings: Settings) -> None:
     """Reading a topic without messages ends at once."""
     assert [] == list(reader.read(settings, settings.topic("rules")))
 
@@ -57,13 +57,13 @@ def test_reading_twice_gives_the_same(settings: Settings) -> None:
     assert [b"a"] == first == second
 
 
-def test_unknown_topic_is_said(settings: Settings) -> None:
+def test_unknown_topic_is_an_error(settings: Settings) -> None:
     """A topic that does not exist is an error with its name and an action."""
     with pytest.raises(StateError, match=r"nowhere cannot be read: .*Action: "):
         list(reader.read(settings, settings.topic("nowhere")))
 
 
-def test_no_broker_is_said(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+def test_no_broker_is_an_error(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
     """A cluster that does not answer is an error, not an empty topic."""
     monkeypatch.setattr(reader, "ANSWER_S", 0.5)
     nobody = Settings(bootstrap="127.0.0.1:1", state_dir=settings.state_dir)

@@ -77,7 +77,7 @@ def test_errors_of_brokers() -> None:
     assert ({False}, []) == (noted, ends.asked)
 
 
-def test_what_a_second_consumer_reads() -> None:
+def test_records_that_a_second_consumer_reads() -> None:
     """If a second consumer can read it, nothing is lost, the first one retries, and the count starts over."""
     ends = Ends(0)
     obstacles = UnreadableTracker(ends.find)
@@ -91,7 +91,7 @@ def test_what_a_second_consumer_reads() -> None:
     assert ([5], []) == (ends.asked, obstacles.step())
 
 
-def test_answer_that_does_not_come() -> None:
+def test_failed_probe_is_repeated() -> None:
     """A failed probe is repeated after as many errors again."""
     answers: list[int | None] = [None, 9]
 

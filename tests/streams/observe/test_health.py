@@ -46,7 +46,7 @@ def ready(clock: Clock) -> Health:
     return made
 
 
-def test_stage_that_begins_says_what_is_missing(clock: Clock) -> None:
+def test_new_stage_is_not_ready(clock: Clock) -> None:
     """A new stage is alive and not ready, with each reason."""
     begun = Health(clock)
 
@@ -63,12 +63,12 @@ def test_stage_that_needs_no_rules_is_ready_without(clock: Clock) -> None:
     assert [] == ledger.gaps()
 
 
-def test_stage_that_has_all_is_ready(ready: Health) -> None:
+def test_complete_stage_is_ready(ready: Health) -> None:
     """A stage with partitions, rules and nothing overdue is ready."""
     assert [] == ready.gaps()
 
 
-def test_loop_that_stands_still_is_not_alive(ready: Health, clock: Clock) -> None:
+def test_stage_with_a_stuck_loop_is_not_alive(ready: Health, clock: Clock) -> None:
     """At the limit the stage is alive, beyond it neither alive nor ready; running the loop makes it alive again."""
     clock.now_s += STILL_S
     at_limit = ready.faults()
@@ -142,7 +142,7 @@ def test_slow_clients_do_not_fill_the_server(ready: Health) -> None:
     assert threads <= 2 * health.CONNECTIONS
 
 
-def test_a_header_that_never_ends_is_let_go(ready: Health, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connection_with_an_endless_header_is_closed(ready: Health, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that sends a byte now and then gets no more time than a silent one."""
     monkeypatch.setattr(health, "REQUEST_S", 0.2)
     port = free_port()
@@ -192,7 +192,7 @@ def test_probe_says_from_when_rules_judge(ready: Health, clock: Clock) -> None:
     assert "main loop has not run for 61s" in said["problems"]
 
 
-def test_port_that_is_taken_is_refused(ready: Health) -> None:
+def test_port_in_use_is_refused(ready: Health) -> None:
     """A port in use is a configuration error with the address."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -49,7 +49,7 @@ class Clock:
         return self.now_s
 
 
-def test_own_repeated_warning_comes_once_a_minute() -> None:
+def test_repeated_warning_is_logged_once_a_minute() -> None:
     """A warning is logged at once, then once a minute with the number suppressed, whatever its fields are."""
     clock = Clock()
     repeated = OncePerMinute(clock)
@@ -67,7 +67,7 @@ def test_own_repeated_warning_comes_once_a_minute() -> None:
     ] == [(event["event"], event.get("reason"), event.get("left_out")) for event in events]
 
 
-def test_library_lines_of_one_kind_come_once_a_minute() -> None:
+def test_library_lines_of_one_kind_are_logged_once_a_minute() -> None:
     """The first line is logged at once, then one a minute with the number suppressed; other kinds are not delayed."""
     clock = Clock()
     logger = logging.getLogger("test_logs.library")
@@ -89,7 +89,7 @@ def test_library_lines_of_one_kind_come_once_a_minute() -> None:
     ] == events
 
 
-def test_kafka_that_is_away_is_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_kafka_is_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that retries many times a second logs once."""
     producer = Producer({**Settings(bootstrap="127.0.0.1:1", state_dir=tmp_path).client()})
     lines: list[str] = []

@@ -128,7 +128,7 @@ def test_every_reason_of_a_close_is_shown_from_the_start() -> None:
     assert {reason.value for reason in CloseReason} == reasons
 
 
-def test_watermark_goes_with_its_partition() -> None:
+def test_watermark_is_removed_with_its_partition() -> None:
     """A watermark is shown in seconds once it is known, and removed when another worker reads the partition."""
     metrics.show_watermark("w", 3, None)
     before = shown("watermark_timestamp_seconds")

@@ -64,7 +64,7 @@ def test_traces_without_roots_are_a_sign(watch: SamplingWatch, rooted: int, sign
     assert sign == looks("rootless")
 
 
-def test_few_traces_say_nothing(watch: SamplingWatch) -> None:
+def test_few_traces_are_not_a_sign(watch: SamplingWatch) -> None:
     """One trace too few is not a sign, however often it comes."""
     watch.take(traces(TRACES - 1, rooted=0))
     watch.take(traces(TRACES - 1, rooted=0))
@@ -72,7 +72,7 @@ def test_few_traces_say_nothing(watch: SamplingWatch) -> None:
     assert 0 == looks("rootless")
 
 
-def test_each_sign_is_said_once(watch: SamplingWatch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_sign_is_logged_once(watch: SamplingWatch, monkeypatch: pytest.MonkeyPatch) -> None:
     """The warning is logged once, not per record."""
     said = CapturingLogger()
     monkeypatch.setattr(sampling, "log", said)

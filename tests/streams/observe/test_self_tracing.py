@@ -52,9 +52,7 @@ def test_span_has_name_and_attributes(spans: Spans, exporter: InMemorySpanExport
     assert ("flush", {"sources": 3}) == (span.name, dict(span.attributes or {}))
 
 
-def test_work_that_comes_of_own_spans_makes_no_more_of_them(
-    spans: Spans, exporter: InMemorySpanExporter, clock: Clock
-) -> None:
+def test_own_spans_cause_no_further_spans(spans: Spans, exporter: InMemorySpanExporter, clock: Clock) -> None:
     """However often something is done, there is one span of its name a second, and one of each other name."""
     for _ in range(1000):
         with spans.span("flush"):
@@ -83,7 +81,7 @@ def test_environment_decides(environment: dict[str, str], exporter: str | None) 
     assert exporter == self_tracing.exporter_name(environment)
 
 
-def test_exporter_that_is_not_there_is_no_reason_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_exporter_does_not_end_the_stage(monkeypatch: pytest.MonkeyPatch) -> None:
     """The stage continues without traces of its own, and logs why."""
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "nobody-has-this")
 

@@ -44,7 +44,7 @@ def test_lines_and_tabs_stay() -> None:
     assert "a\tb\nc d\n" == printable_lines("a\tb\r\nc\rd\n")
 
 
-def test_nothing_steers_a_terminal() -> None:
+def test_only_rich_controls_the_terminal() -> None:
     """In text and bytes, stdout, stderr and log lines, only rich writes escape sequences."""
     shown = on_terminal(sys.executable, "-c", PRINTS, HOSTILE.encode("unicode_escape").decode())
 

@@ -53,7 +53,7 @@ def logs(trace_id: bytes = b"") -> bytes:
     return bytes(request.SerializeToString())
 
 
-def test_a_span_is_whole() -> None:
+def test_span_is_complete() -> None:
     """The trail has all of a span, including what no rule names; spans without an `audit.*` are not in it."""
     [found] = extract(spans(), RecordKind.SPANS)
 
@@ -87,14 +87,14 @@ def test_json_escapes_do_not_hide_a_record() -> None:
 
 
 @given(st.binary(max_size=200) | st.binary(max_size=100).map(lambda tail: spans()[:80] + b"audit." + tail))
-def test_no_bytes_make_it_raise(value: bytes) -> None:
+def test_any_bytes_are_accepted(value: bytes) -> None:
     """No bytes of a producer raise an error."""
     for kind in RecordKind:
         assert len([*extract(value, kind, room_bytes=0)]) == len([*extract(value, kind)])
 
 
 @pytest.mark.parametrize("count", [1, 2_000])
-def test_what_is_too_large_is_cut(count: int) -> None:
+def test_large_record_is_truncated(count: int) -> None:
     """A record that no message could hold is present, marked as truncated, with its own attributes."""
     filler = {f"k{number}": "\0" * (2_000_000 // count) for number in range(count)}
     record = AuditRecord(schema=1, name="x", attributes={"audit.action": "a", **filler}, resource={"r": "\0" * 999_999})
@@ -112,7 +112,7 @@ def test_another_schema_is_refused() -> None:
         audit.decode(json.dumps({"schema": 2, "name": "x", "attributes": {}}).encode())
 
 
-def test_what_is_cut_was_redacted_before() -> None:
+def test_redaction_precedes_truncation() -> None:
     """The digest of a resource reveals nothing of a redacted value."""
 
     def request(user: str) -> bytes:

@@ -94,7 +94,7 @@ def test_long_values_give_way_first(rules: RuleSet) -> None:
     assert len({str(shown_of(each).attributes) for each in facts}) == 1
 
 
-def test_all_that_is_shown_gives_way(rules: RuleSet) -> None:
+def test_witnesses_are_reduced_to_a_digest(rules: RuleSet) -> None:
     """If truncated values are still too much, only a digest of them remains."""
     spans = [span(number, **{f"user.{name}": "u" * 900 for name in ("id", "name", "role")}) for number in range(400)]
 

@@ -69,7 +69,7 @@ def test_every_hit_is_a_fact(rules: RuleSet) -> None:
     ]
 
 
-def test_every_trace_of_a_record_is_told(rules: RuleSet) -> None:
+def test_every_trace_of_a_record_is_included(rules: RuleSet) -> None:
     """A trace without a fact is included, because it continues the chain of its trace."""
     decoded = Decoded({TRACE: TraceSpans(2, root_seen=True, spans=[EXPORT]), trace_id("b"): TraceSpans(5, False, [])})  # noqa: FBT003, as short as it is
 

@@ -48,7 +48,7 @@ def test_number_and_text_have_one_hash() -> None:
     assert ALL.value("hashed", 17) == ALL.value("hashed", "17")
 
 
-def test_nothing_stays_nothing() -> None:
+def test_empty_value_stays_empty() -> None:
     """An empty value has nothing to hide, and its hash would look like somebody."""
     assert ALL.redacted({"hashed": None, "masked": None}) == {"hashed": None, "masked": None}
 
@@ -99,7 +99,7 @@ def test_key_is_not_shown() -> None:
         ("a=mask,a=drop", "a is redacted twice: keep one of the two"),
     ],
 )
-def test_text_that_is_no_redaction(text: str, message: str) -> None:
+def test_invalid_redaction(text: str, message: str) -> None:
     """A redaction without effect is refused, with the valid forms."""
     with pytest.raises(ConfigError, match=message):
         treatments(text)
@@ -127,7 +127,7 @@ def test_key_from_a_file(tmp_path: Path) -> None:
     assert read_key(path) == b" \x00key "
 
 
-def test_key_file_that_is_not_there(tmp_path: Path) -> None:
+def test_missing_key_file(tmp_path: Path) -> None:
     """The error names a file that cannot be read."""
     with pytest.raises(ConfigError, match=r"the redaction key cannot be read: .*nowhere"):
         read_key(tmp_path / "nowhere")

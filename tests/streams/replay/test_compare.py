@@ -35,14 +35,14 @@ def test_only_the_last_revision_counts() -> None:
     assert [change("add", "held", "broken", 65_000)] == found
 
 
-def test_undetermined_is_kept_as_what_it_is() -> None:
+def test_undetermined_and_broken_are_kept() -> None:
     """Both have a signal about the trace, even if not the same one."""
     found = changes([finding("a", "broken")], [finding("a", "undetermined")])
 
     assert [change("keep", "undetermined", "broken", 60_000)] == found
 
 
-def test_resolved_in_both_is_nothing() -> None:
+def test_resolved_in_both_is_omitted() -> None:
     """Neither has a signal."""
     assert [] == changes([finding("a", "held", 9, 2)], [finding("a", "not_applicable", 9, 2)])
 

@@ -32,7 +32,7 @@ def test_nothing_is_read_before_the_beginning() -> None:
     assert 0 == read_from_ms
 
 
-def test_clock_stops_where_live_has_come() -> None:
+def test_clock_stops_where_live_is() -> None:
     """A period that is not over yet is complete up to now, less what live waits for."""
     _, _, clock_ms = times(SETTINGS, Period(0, 200_000), now_ms=200_000)
 

@@ -26,7 +26,7 @@ def outcome(
     )
 
 
-def test_amended_verdict_takes_the_old_one_back() -> None:
+def test_amended_verdict_retracts_the_old_one() -> None:
     """A trace that late spans repaired held, and counts once."""
     tally = Tally()
 
@@ -58,7 +58,7 @@ def test_tallies_add_up() -> None:
     assert (100, 300) == (one.first_ms, one.last_ms)
 
 
-def test_short_silence_is_none() -> None:
+def test_short_silence_does_not_count() -> None:
     """A few minutes without a record do not count as time without input; five do."""
     period = Period(60 * MINUTE_MS, 120 * MINUTE_MS)
     every_fifth = [*range(60, 120, 5)]

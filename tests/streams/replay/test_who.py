@@ -13,7 +13,7 @@ def signal(who: str, number: int, verdict: str = "broken", revision: int = 1, ru
     return Signal(is_last, 90_000 + number, *said, f"no {number}", who, None, happened_ms=number * 1000 - 500)
 
 
-def test_the_one_with_the_most_comes_first() -> None:
+def test_largest_group_comes_first() -> None:
     """The same attacker seven times is one group, with what happened in order."""
     signals = [signal("u-1", 5), *(signal("u-2", number) for number in (9, 7, 8)), signal("u-2", 7, rule="b")]
 
@@ -28,7 +28,7 @@ def test_the_one_with_the_most_comes_first() -> None:
     assert "u-1" == second.who
 
 
-def test_repaired_trace_is_no_broken_one() -> None:
+def test_repaired_trace_is_left_out() -> None:
     """What late spans repaired is left out; what they broke counts once."""
     signals = [
         signal("u-1", 1),

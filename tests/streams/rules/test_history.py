@@ -120,6 +120,6 @@ def test_a_set_of_an_older_version_has_its_one_push(settings: Settings) -> None:
         ),
     ],
 )
-def test_a_start_undoes_nothing(sets: list[Pushed], reason: str | None) -> None:
+def test_start_undoes_no_push(sets: list[Pushed], reason: str | None) -> None:
     """A start pushes only what is new, and only in place of what a start pushed."""
     assert reason == refusal(sets, "given")

@@ -39,7 +39,7 @@ def test_no_partition_at_all() -> None:
     assert {"x": None} == moments(compiled("x"))
 
 
-def test_words_of_a_push() -> None:
+def test_sentences_of_a_push() -> None:
     """Rules that wait come first, then those that judge from a time on, then those that judge everything."""
     found = [
         RuleStart("a", "f0", 0),
@@ -56,7 +56,7 @@ def test_words_of_a_push() -> None:
     ] == sentences(found)
 
 
-def test_words_stay_few() -> None:
+def test_sentences_are_limited() -> None:
     """Of many rules five are named, and of many times the last five have a line each."""
     many = [RuleStart(f"r{number}", "f", MOMENT_MS) for number in range(7)]
     pushes = [RuleStart(f"r{number}", "f", MOMENT_MS + number) for number in range(9)]

@@ -66,7 +66,7 @@ def test_set_that_was_pushed_before_can_be_made_active_again(settings: Settings)
 
 
 @pytest.mark.broker
-def test_nothing_pushed_is_said(settings: Settings) -> None:
+def test_no_set_was_pushed(settings: Settings) -> None:
     """Without rules nothing is active, and the error says how to push some."""
     known, active = registry.read(settings)
 
@@ -85,7 +85,7 @@ def test_nothing_pushed_is_said(settings: Settings) -> None:
         b"\xff",
     ],
 )
-def test_set_that_cannot_be_read_is_passed_over(settings: Settings, value: bytes) -> None:
+def test_unreadable_set_is_skipped(settings: Settings, value: bytes) -> None:
     """An unreadable set that nobody needs stops nobody: a warning names it, and the other sets are available."""
     one = compiled(ONE)
     registry.push(settings, one, now_ms=1)
@@ -103,7 +103,7 @@ def test_set_that_cannot_be_read_is_passed_over(settings: Settings, value: bytes
 @pytest.mark.parametrize(
     "value", [b"garbage", records.encode(records.RuleSetRecord(texts={}, pushed_by="u", pushed_ms=1))]
 )
-def test_active_set_that_cannot_be_read_can_be_pushed_again(settings: Settings, value: bytes) -> None:
+def test_unreadable_active_set_can_be_pushed_again(settings: Settings, value: bytes) -> None:
     """A start reports it, and following the message works: the same files are pushed again."""
     one = compiled(ONE)
     registry.push(settings, one, now_ms=1)
@@ -117,7 +117,7 @@ def test_active_set_that_cannot_be_read_can_be_pushed_again(settings: Settings, 
 
 
 @pytest.mark.broker
-def test_set_that_cannot_be_read_can_be_removed(settings: Settings) -> None:
+def test_unreadable_set_can_be_removed(settings: Settings) -> None:
     """A damaged record can be removed whatever its key is; then nothing reports it any more."""
     registry.push(settings, compiled(ONE), now_ms=1)
     write(settings, b"\xffkey", b"garbage")
@@ -159,7 +159,7 @@ def test_set_beyond_the_limit_is_refused(settings: Settings) -> None:
     assert one.fingerprint == registry.read_active(settings).fingerprint
 
 
-def test_counted_is_as_much_as_any_set_needs() -> None:
+def test_counted_is_the_maximum_over_all_sets() -> None:
     """An atom that two sets count is counted as far as the larger set needs."""
     known = RuleSets()
     for count in (5, 2):
@@ -191,7 +191,7 @@ def test_rule_that_is_not_enabled_is_not_judged() -> None:
 
 
 @pytest.mark.broker
-def test_set_that_meant_something_else_when_it_was_pushed(settings: Settings) -> None:
+def test_set_whose_meaning_changed_in_an_upgrade(settings: Settings) -> None:
     """An upgrade that changes the meaning of rules is a push: active texts have the fingerprint of their meaning."""
     rules = compiled(ONE)
     record = records.RuleSetRecord(texts=dict(rules.texts), pushed_by="ada", pushed_ms=1)

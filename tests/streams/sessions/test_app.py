@@ -92,7 +92,7 @@ def test_step_that_fails_ends_the_program(settings: Settings) -> None:
         run(settings, worker(settings, FullDisk))
 
 
-def test_brokers_that_leave_during_the_start_end_the_program(settings: Settings) -> None:
+def test_brokers_lost_during_the_start_end_the_program(settings: Settings) -> None:
     """What Faust raises at its start is an error with an action, not a fault of the program."""
     of = worker(settings)
     away = dataclasses.replace(settings, bootstrap="127.0.0.1:1")
@@ -110,7 +110,7 @@ def test_message_of_a_newer_version_ends_the_program(settings: Settings) -> None
 
 
 @pytest.mark.parametrize("value", [None, b"", b"no facts"])
-def test_message_that_is_no_facts_is_passed_over(settings: Settings, value: bytes | None) -> None:
+def test_foreign_message_is_skipped(settings: Settings, value: bytes | None) -> None:
     """A message of another program contains no flush and is skipped; the message after it is processed."""
     passed_over = metrics.FACTS_PASSED_OVER._value.get()
     send(settings, value, facts.encode(facts.Facts(version=facts.VERSION + 1, rules="set", sections=[])))
@@ -121,7 +121,7 @@ def test_message_that_is_no_facts_is_passed_over(settings: Settings, value: byte
     assert 1 == metrics.FACTS_PASSED_OVER._value.get() - passed_over
 
 
-def test_batch_that_no_client_can_read_is_lost(settings: Settings) -> None:
+def test_unreadable_batch_is_lost(settings: Settings) -> None:
     """Faust passes over a batch that cannot be inflated, and the worker counts its messages as lost."""
     lost = metrics.FACTS_LOST._value.get()
     bombs.send(settings.bootstrap, settings.topic("facts"), count=3)
@@ -133,7 +133,7 @@ def test_batch_that_no_client_can_read_is_lost(settings: Settings) -> None:
     assert 3 == metrics.FACTS_LOST._value.get() - lost
 
 
-def test_end_does_not_cut_off_a_step(settings: Settings) -> None:
+def test_stop_lets_a_step_finish(settings: Settings) -> None:
     """A stop in the middle of a step lets it finish before the last one starts."""
     interrupted = worker(settings, Interrupted)
     assert isinstance(interrupted, Interrupted)
@@ -143,7 +143,7 @@ def test_end_does_not_cut_off_a_step(settings: Settings) -> None:
     assert (2, 1) == (interrupted.step_count, interrupted.most_at_once)
 
 
-def test_instance_is_the_same_after_a_restart(settings: Settings, tmp_path: Path) -> None:
+def test_member_id_is_stable_across_restarts(settings: Settings, tmp_path: Path) -> None:
     """The member id depends on host and state directory, so a restarted worker gets its partitions back at once."""
     elsewhere = Settings(bootstrap=settings.bootstrap, state_dir=tmp_path / "elsewhere")
 

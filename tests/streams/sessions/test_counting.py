@@ -36,7 +36,7 @@ def settings(kafka: str, fresh_prefix: str, tmp_path: Path) -> Settings:
 
 @pytest.mark.parametrize("disk", ["a disk", "no disk"])
 @pytest.mark.parametrize("crash_at", range(6))
-def test_the_chain_goes_on_over_a_crash(settings: Settings, crash_at: int, disk: str) -> None:
+def test_chain_continues_after_a_crash(settings: Settings, crash_at: int, disk: str) -> None:
     """Wherever a worker is killed, with or without its store, no record is missing or duplicated."""
     driven = Driven(settings)
     told = [(10_000, A), (60_000, B), (95_000, A), (200_000, B), (300_000, A), (FAR_MS, C)]
@@ -60,7 +60,7 @@ def test_the_chain_goes_on_over_a_crash(settings: Settings, crash_at: int, disk:
     assert (3, 0) == (last.counted.signals, last.counted.withheld)
 
 
-def test_a_rule_that_was_pushed_says_from_when_it_judges(settings: Settings) -> None:
+def test_coverage_lists_a_pushed_rule(settings: Settings) -> None:
     """Coverage lists it at once, with the time from which it judges: gap + lateness after all sources had it."""
     driven = Driven(settings)
     driven.apply(10_000, driven.entry(100, "pii.access"))
@@ -85,7 +85,7 @@ def verdicts_total() -> float:
     return metrics.REGISTRY.get_sample_value("betrace_verdicts_total", {"rule": "audited", "verdict": "broken"}) or 0
 
 
-def test_what_is_read_again_is_a_generation_of_its_own(settings: Settings) -> None:
+def test_reset_starts_another_generation(settings: Settings) -> None:
     """After a reset of the offsets the verdicts are repeated as another generation, and metrics count them once."""
     driven = Driven(settings)
     before = verdicts_total()
@@ -114,7 +114,7 @@ def test_what_is_read_again_is_a_generation_of_its_own(settings: Settings) -> No
     assert (1, 1) == (once, verdicts_total() - before)
 
 
-def test_a_worker_that_takes_over_counts_no_metric_twice(settings: Settings) -> None:
+def test_take_over_counts_no_metric_twice(settings: Settings) -> None:
     """The progress of the earlier reading is stored with the end of its coverage."""
     driven = Driven(settings)
     driven.apply(10_000, driven.entry(100, "pii.access"))
@@ -134,7 +134,7 @@ def test_a_worker_that_takes_over_counts_no_metric_twice(settings: Settings) -> 
     assert before == verdicts_total()
 
 
-def test_the_chain_goes_on_over_another_facts_log(settings: Settings) -> None:
+def test_chain_continues_with_a_recreated_facts_log(settings: Settings) -> None:
     """When the facts topic is recreated, counts continue as another generation, which claims little."""
     driven = Driven(settings)
     driven.apply(10_000, driven.entry(100, "pii.access"))
@@ -196,7 +196,7 @@ def write(settings: Settings, topic: str, *records: tuple[bytes | None, bytes]) 
 
 
 @pytest.mark.parametrize("disk", ["a disk", "no disk"])
-def test_what_is_no_checkpoint_is_passed_over(settings: Settings, disk: str) -> None:
+def test_foreign_record_is_not_a_checkpoint(settings: Settings, disk: str) -> None:
     """The last checkpoint before it counts: nothing is missing or duplicated, and a warning is logged."""
     driven = Driven(settings)
     driven.apply(10_000, driven.entry(100, "pii.access"))
@@ -218,7 +218,7 @@ def test_what_is_no_checkpoint_is_passed_over(settings: Settings, disk: str) -> 
     assert any(entry.get("count") == len(GARBAGE) * 4 for entry in logged), logged
 
 
-def test_a_checkpoint_of_another_version_is_not_passed_over(settings: Settings) -> None:
+def test_checkpoint_of_another_version_is_not_skipped(settings: Settings) -> None:
     """That version may have published what earlier checkpoints do not know of."""
     write(
         settings,
@@ -238,7 +238,7 @@ def test_a_checkpoint_of_another_version_is_not_passed_over(settings: Settings) 
         driven.apply(10_000)
 
 
-def test_the_chain_goes_on_without_a_checkpoint(settings: Settings) -> None:
+def test_chain_continues_without_a_checkpoint(settings: Settings) -> None:
     """When the checkpoints are deleted, counts continue as another generation, after the last of their records."""
     driven = Driven(settings)
     driven.apply(10_000, driven.entry(100, "pii.access"))
@@ -297,7 +297,7 @@ def test_counts_after_the_last_coverage_are_read_back(settings: Settings) -> Non
     assert checkpoint_from_verdicts(settings, 1, lambda: False) is None
 
 
-def test_windows_that_went_with_the_facts_are_said(settings: Settings) -> None:
+def test_windows_lost_with_the_facts_are_logged(settings: Settings) -> None:
     """The traces of lost windows never get a verdict; the start logs how many there were."""
     driven = Driven(settings)
     driven.apply(10_000, driven.entry(100, "pii.access"))

@@ -31,7 +31,7 @@ def taken(tally: VerdictTally, clock_ms: int = 70_000) -> list[VerdictCounts]:
     return [record for record, _ in tally.take(clock_ms)]
 
 
-def test_an_amended_verdict_takes_its_old_one_back() -> None:
+def test_amended_verdict_retracts_the_old_one() -> None:
     """Both are counted and hashed, without netting; an unchanged verdict adds nothing."""
     tally = VerdictTally(3)
     add(tally, "broken")
@@ -58,7 +58,7 @@ def test_an_amended_verdict_takes_its_old_one_back() -> None:
     assert [] == taken(tally)
 
 
-def test_an_exception_that_no_longer_takes_a_trace_out() -> None:
+def test_exception_that_no_longer_applies() -> None:
     """It is retracted like a verdict, and has no hash of its own."""
     tally = VerdictTally(0)
 
@@ -70,7 +70,7 @@ def test_an_exception_that_no_longer_takes_a_trace_out() -> None:
     assert (LEAF, b"") == (record.leaves, record.retractions)
 
 
-def test_what_is_not_the_same_thing_is_counted_apart() -> None:
+def test_minutes_modes_and_generations_are_counted_separately() -> None:
     """Each minute in which chains began, each mode and each generation has its own record."""
     tally = VerdictTally(0)
     keys = [KEY, KEY._replace(minute_ms=120_000), KEY._replace(mode="shadow"), KEY._replace(generation=1)]
@@ -100,7 +100,7 @@ def test_many_leaves_are_several_records() -> None:
     )
 
 
-def test_records_are_a_chain_over_a_take_over() -> None:
+def test_records_form_a_chain_across_workers() -> None:
     """Each record has the hash of the previous one, also when another worker continues from the stored state."""
     tally = VerdictTally(0)
     add(tally, "broken")
@@ -126,7 +126,7 @@ def test_records_are_a_chain_over_a_take_over() -> None:
     )
 
 
-def test_what_ends_with_an_earlier_reading_comes_first() -> None:
+def test_verdicts_of_an_earlier_reading_come_first() -> None:
     """Its records have the clock it had reached; those of the new reading follow."""
     tally = VerdictTally(0)
     add(tally, "held", key=KEY._replace(generation=1, minute_ms=0))

@@ -60,7 +60,7 @@ def section(
     )
 
 
-def test_a_record_has_what_was_applied() -> None:
+def test_record_covers_what_was_applied() -> None:
     """Offsets span all sections, overlaps and repeated losses count once, and each trace is estimated once."""
     tally = CoverageTally(2, begin_offset=10)
     tally.apply(10, message(section(0, 5), section(3, 9, partition=1)), windows_judged=2)
@@ -153,7 +153,7 @@ def test_a_dead_letter_counts_in_one_record() -> None:
     assert [2] == dead_letters(tally)
 
 
-def test_dead_letters_that_are_not_told_are_not_known() -> None:
+def test_dead_letters_of_an_older_format_are_unknown() -> None:
     """Facts of an older format do not have them; if such facts contain no record, nothing is unknown."""
     tally = CoverageTally(0, begin_offset=0)
     tally.apply(0, message(section(0, 5, dead=((1, 3),)), section(0, 5, dead=None)), windows_judged=0)
@@ -164,7 +164,7 @@ def test_dead_letters_that_are_not_told_are_not_known() -> None:
     assert [None] == dead_letters(tally)
 
 
-def test_a_new_epoch_begins_where_it_begins() -> None:
+def test_new_epoch_has_its_own_offsets() -> None:
     """A recreated topic has its own offsets, in the same record if necessary."""
     tally = CoverageTally(0, begin_offset=0)
 
@@ -175,7 +175,7 @@ def test_a_new_epoch_begins_where_it_begins() -> None:
     ]
 
 
-def test_an_ingest_that_was_replaced_says_nothing() -> None:
+def test_sections_of_a_replaced_ingest_are_not_covered() -> None:
     """Sections of an older epoch are not applied, so they are not covered either."""
     tally = CoverageTally(0, begin_offset=0)
     tally.apply(0, message(section(0, 5, epoch=2)), windows_judged=0)
@@ -227,7 +227,7 @@ def test_rules_are_listed_once_an_hour_and_when_they_change() -> None:
     assert [other] == again.take(judging(3_660_000, 0, None, other), 0).rules
 
 
-def test_a_reading_that_began_again_says_from_where() -> None:
+def test_first_record_of_another_reading() -> None:
     """Its first record continues in the facts, starts over in time, and is complete from a source's latest start."""
     tally = CoverageTally(0, begin_offset=0)
     tally.apply(0, message(section(0, 5)), windows_judged=1)
@@ -289,7 +289,7 @@ rules:
 """
 
 
-def test_a_rule_judges_from_its_moment() -> None:
+def test_rules_are_listed_with_their_start() -> None:
     """Rules are listed with the time from which they judge; one whose mode has just changed is not listed."""
     live, shadow = (compiled(RULES % mode) for mode in ("live", "shadow"))
     prints = {rule.id: rule.fingerprint for rule in live.rules}

@@ -60,7 +60,7 @@ def test_tls_without_sasl() -> None:
     assert isinstance(credentials(Security(protocol=Protocol.SSL)), faust.SSLCredentials)
 
 
-def test_file_that_is_no_certificate(tmp_path: Path) -> None:
+def test_invalid_certificate(tmp_path: Path) -> None:
     """A file that is not a certificate is an error of the operator."""
     (tmp_path / "ca.pem").write_text("nothing")
 

@@ -97,7 +97,7 @@ def sums(driven: Driven) -> dict[int, tuple[VerdictSums, VerdictSums]]:
 
 
 @pytest.mark.parametrize("is_trimmed", [False, True], ids=["whole log", "trimmed log"])
-def test_a_store_makes_good_for_the_checkpoint(stopped: Driven, settings: Settings, is_trimmed: bool) -> None:  # noqa: FBT001
+def test_store_replaces_a_deleted_checkpoint(stopped: Driven, settings: Settings, is_trimmed: bool) -> None:  # noqa: FBT001
     """With everything published in the store, the worker resumes: one warning, no gap, no duplicates."""
     made_again(settings, "checkpoints")
     if is_trimmed:
@@ -138,7 +138,7 @@ def test_a_store_that_lacks_a_step_is_not_trusted(settings: Settings) -> None:
     }
 
 
-def test_a_verdict_that_somebody_appended_is_not_taken_over(stopped: Driven, settings: Settings) -> None:
+def test_forged_verdict_starts_another_generation(stopped: Driven, settings: Settings) -> None:
     """A forged record that retracts a verdict starts another generation, for all to see."""
     [*_, last] = [record for record in stopped.verdicts() if isinstance(record, VerdictCounts)]
     reached = chained(stopped.verdicts())
@@ -155,7 +155,7 @@ def test_a_verdict_that_somebody_appended_is_not_taken_over(stopped: Driven, set
     assert any(said.startswith("reading restarted") for said in gaps(driven))
 
 
-def test_without_checkpoint_store_and_first_facts_reading_begins_midway(stopped: Driven, settings: Settings) -> None:
+def test_start_without_checkpoint_store_and_first_facts(stopped: Driven, settings: Settings) -> None:
     """The worker starts, warns once, and judges nothing that could have begun before: B, half of which is gone."""
     made_again(settings, "checkpoints")
     cut(settings, 3)
@@ -175,7 +175,7 @@ def test_without_checkpoint_store_and_first_facts_reading_begins_midway(stopped:
     assert "are not proved" in said
 
 
-def test_facts_that_a_checkpoint_needs_were_deleted(stopped: Driven, settings: Settings) -> None:
+def test_deleted_facts_that_a_checkpoint_requires(stopped: Driven, settings: Settings) -> None:
     """The start logs how many windows were lost; none of their traces gets a verdict from half of its facts."""
     cut(settings, 4)
     shutil.rmtree(store_path(settings, 0))
@@ -193,7 +193,7 @@ def test_facts_that_a_checkpoint_needs_were_deleted(stopped: Driven, settings: S
 
 
 @pytest.mark.parametrize("is_with_positions", [False, True], ids=["facts", "facts and positions"])
-def test_input_that_went_with_unread_facts_is_lost(settings: Settings, is_with_positions: bool) -> None:  # noqa: FBT001
+def test_input_of_deleted_facts_is_lost(settings: Settings, is_with_positions: bool) -> None:  # noqa: FBT001
     """Ingest continues after it: coverage has a lost range, and a trace half in that range gets no verdict."""
     driven = Driven(settings)
     driven.apply(10_000, driven.entry(100, "pii.access"))

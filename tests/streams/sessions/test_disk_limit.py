@@ -37,7 +37,9 @@ def fail(_work: PartitionTask, _works: int) -> None:
 
 
 @pytest.mark.parametrize("crash", [None, "published", "rebuilt"])
-def test_windows_close_as_cut(settings: Settings, monkeypatch: pytest.MonkeyPatch, crash: str | None) -> None:
+def test_windows_beyond_the_limit_close_as_incomplete(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, crash: str | None
+) -> None:
     """Windows beyond the limit close as incomplete, once, wherever a worker is killed."""
     driven = Driven(settings)
     driven.apply(10_100, driven.entry(100, "pii.access"))
@@ -64,7 +66,7 @@ def test_windows_close_as_cut(settings: Settings, monkeypatch: pytest.MonkeyPatc
     assert [(A.hex(), "undetermined", 1)] == driven.signals()
 
 
-def test_nothing_is_judged_for_a_while(settings: Settings) -> None:
+def test_no_trace_is_judged_soon_after_an_eviction(settings: Settings) -> None:
     """A later trace may have existed before, so it is not judged, and coverage has the time from which some are.
 
     Traces are judged again when gap and lateness have passed.

@@ -73,7 +73,7 @@ def test_worker_that_lost_its_partition_publishes_nothing(settings: Settings) ->
     assert [0] == paused.acknowledged
 
 
-def test_publisher_that_was_fenced_says_so_at_every_call(settings: Settings) -> None:
+def test_fenced_publisher_raises_in_every_call(settings: Settings) -> None:
     """Fencing is detected when records are sent as well as when they are committed."""
     topic = settings.topic("signals")
     fenced = Publisher(settings, 0, lambda: False)
@@ -87,7 +87,7 @@ def test_publisher_that_was_fenced_says_so_at_every_call(settings: Settings) -> 
     fenced.close()
 
 
-def test_worker_that_lost_its_partition_does_not_take_it_back(settings: Settings) -> None:
+def test_worker_that_lost_its_partition_does_not_fence_the_new_owner(settings: Settings) -> None:
     """Facts that Faust had fetched before the suspension do not make it fence the new owner."""
     paused = worker(settings, HERE)
     paused.apply(10_000, paused.entry(100, "pii.access"))
@@ -128,7 +128,7 @@ def test_published_offset_never_goes_back(settings: Settings) -> None:
     assert 3 == own_checkpoint(settings).published_to
 
 
-def test_disk_of_an_earlier_time_is_caught_up_with(settings: Settings) -> None:
+def test_old_store_is_brought_up_to_date(settings: Settings) -> None:
     """A partition that returns to a worker finds its old store, and continues after the worker in between."""
     first = worker(settings, HERE)
     first.apply(10_000, first.entry(100, "pii.access"))
@@ -151,7 +151,7 @@ def test_disk_of_an_earlier_time_is_caught_up_with(settings: Settings) -> None:
     assert [(A.hex(), "broken", 1), (A.hex(), "held", 2), (B.hex(), "broken", 1)] == sorted(again.signals())
 
 
-def test_disk_that_is_too_old_is_thrown_away(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_store_that_is_too_old_is_discarded(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the facts that the old store requires are gone, the windows are rebuilt from the rest."""
     monkeypatch.setattr(sessions, "TRIM_INTERVAL_S", 0.0)
     first = worker(settings, HERE)
@@ -173,7 +173,7 @@ def test_disk_that_is_too_old_is_thrown_away(settings: Settings, monkeypatch: py
     assert [(A.hex(), "broken", 1)] == again.signals()
 
 
-def test_facts_that_nobody_needs_are_deleted(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_facts_below_the_checkpoint_are_deleted(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """The log is trimmed below the checkpoint; a worker without a disk rebuilds the same windows from the rest."""
     monkeypatch.setattr(sessions, "TRIM_INTERVAL_S", 0.0)
     first = worker(settings, HERE)
@@ -194,7 +194,7 @@ def test_facts_that_nobody_needs_are_deleted(settings: Settings, monkeypatch: py
     assert remembered == chains(bare)
 
 
-def test_rebuild_remembers_where_the_next_one_can_begin(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_next_rebuild_skips_facts_that_nothing_requires(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next rebuild skips what nothing required any more at the end of this one."""
     monkeypatch.setattr(task, "RESUME_POINT_EVERY", 1)
     first = worker(settings, HERE)

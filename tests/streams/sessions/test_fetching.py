@@ -41,12 +41,12 @@ def read(*batches: bytearray) -> tuple[list[int], int]:
 
 
 @pytest.mark.parametrize("codec", [0, ZSTD])
-def test_batch_with_a_wrong_checksum_is_passed_over(codec: int) -> None:
+def test_batch_with_a_wrong_checksum_is_skipped(codec: int) -> None:
     """The records before and after it are delivered."""
     assert ([0, 1, 2, 6, 7, 8], 9) == read(batch(0), damaged(batch(3, codec=codec)), batch(6))
 
 
-def test_last_batch_is_passed_over() -> None:
+def test_unreadable_last_batch_is_skipped() -> None:
     """The next fetch begins after it."""
     assert ([0, 1, 2], 6) == read(batch(0), damaged(batch(3)))
 

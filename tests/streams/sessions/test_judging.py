@@ -36,7 +36,7 @@ def counts() -> list[float | None]:
     return [sample("rules_judging", state=state) for state in metrics.WHEN_JUDGING]
 
 
-def test_rule_that_was_pushed_judges_from_a_moment_on(settings: Settings) -> None:
+def test_pushed_rule_is_reported_with_its_start(settings: Settings) -> None:
     """The time is reported at once; when the clock has passed it, the rule judges now."""
     driven = Driven(settings)
     driven.apply(10_000)
@@ -64,7 +64,7 @@ def test_rule_that_was_pushed_judges_from_a_moment_on(settings: Settings) -> Non
     assert reach_ms + 10_000 < from_ms <= reach_ms + 10_000 + settings.out_of_order_ms + 100
 
 
-def test_nothing_is_shown_of_partitions_that_are_gone(settings: Settings) -> None:
+def test_released_partitions_are_not_reported(settings: Settings) -> None:
     """A partition that moved to another worker is reported by that worker only."""
     driven = Driven(settings)
     driven.apply(10_000)

@@ -28,7 +28,7 @@ def admitted(quota: SignalQuota, *findings: Finding, replay: int = 0) -> list[bo
     return [quota.admit(each, replay) for each in findings]
 
 
-def test_no_limit_lets_all_pass() -> None:
+def test_without_a_limit_all_signals_are_admitted() -> None:
     """Without the setting nothing is counted or withheld."""
     quota = SignalQuota(None)
 
@@ -36,7 +36,7 @@ def test_no_limit_lets_all_pass() -> None:
     assert quota.hourly_signals is None
 
 
-def test_beyond_the_limit_signals_are_withheld() -> None:
+def test_signals_beyond_the_limit_are_withheld() -> None:
     """As many as the limit are admitted, and none after them."""
     assert [True, True, False, False] == admitted(SignalQuota(2), *(finding(number) for number in range(1, 5)))
 
@@ -50,7 +50,7 @@ def test_each_rule_and_hour_counts_for_itself() -> None:
     assert [True, True, False, True, False] == seen
 
 
-def test_hours_do_not_go_back_until_all_is_read_again() -> None:
+def test_hours_decrease_only_after_a_reset() -> None:
     """A close as of the previous hour, at the end of input, counts in the current one; a reset starts over."""
     quota = SignalQuota(1)
 
@@ -71,7 +71,7 @@ def test_amendments_always_pass() -> None:
 
 
 @pytest.mark.parametrize("cut", range(6))
-def test_who_goes_on_from_what_was_said_says_the_same(cut: int) -> None:
+def test_resumed_quota_admits_the_same_signals(cut: int) -> None:
     """Wherever another worker takes over, the same signals are published."""
     findings = [finding(number, hours=number // 4) for number in range(6)]
     whole = admitted(SignalQuota(2), *findings, replay=7)

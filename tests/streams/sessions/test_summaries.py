@@ -58,7 +58,7 @@ def pair() -> tuple[Summaries, Summaries]:
     return publishing, other
 
 
-def test_an_hour_is_summed_up_when_every_partition_has_left_it() -> None:
+def test_hour_is_summarized_when_every_partition_has_left_it() -> None:
     """Each rule has one sum over all partitions, about the earliest finding."""
     publishing, other = pair()
     assert {1} == publishing.required_checkpoints(NEXT)
@@ -75,7 +75,7 @@ def test_an_hour_is_summed_up_when_every_partition_has_left_it() -> None:
 
 
 @pytest.mark.parametrize("said", [None, "no hour", "an earlier log"])
-def test_a_partition_that_says_nothing_is_waited_for(said: str | None) -> None:
+def test_partition_without_a_checkpoint_is_awaited(said: str | None) -> None:
     """A partition whose checkpoint is missing, or of an earlier version or log, may still withhold findings."""
     publishing, other = pair()
     log, reached = (EARLIER, Hour(EARLIER, 0, HOUR + 9)) if said == "an earlier log" else (LOG, None)
@@ -85,7 +85,7 @@ def test_a_partition_that_says_nothing_is_waited_for(said: str | None) -> None:
     assert [] == publishing.take(NEXT)
 
 
-def test_others_forget_what_was_summed_up_and_nothing_else() -> None:
+def test_other_partitions_forget_only_summarized_counts() -> None:
     """They query the publisher when an hour is over, and keep their counts until it has published."""
     publishing, other = pair()
     other.add(NEXT, finding(5), "s")
@@ -102,7 +102,7 @@ def test_others_forget_what_was_summed_up_and_nothing_else() -> None:
     assert {0} == other.required_checkpoints(LATER)
 
 
-def test_what_was_summed_up_is_not_again() -> None:
+def test_summary_is_published_once() -> None:
     """A sum is published once, whichever worker takes over, and however late others forget."""
     publishing, other = pair()
     publishing.receive_checkpoints({1: checkpoint(other, NEXT)})
@@ -115,7 +115,7 @@ def test_what_was_summed_up_is_not_again() -> None:
     assert [(NEXT, "a", 1, 5, 1)] == counted(again.take(LATER))
 
 
-def test_an_hour_that_is_read_again_is_summed_up_again() -> None:
+def test_hours_start_over_after_a_reset() -> None:
     """After a reset the hours start over; those of the earlier reading are past, whatever the clock had reached."""
     publishing, other = pair()
     again, after = Hour(LOG, 7, HOUR), Hour(LOG, 7, HOUR + 1)
@@ -130,7 +130,7 @@ def test_an_hour_that_is_read_again_is_summed_up_again() -> None:
     assert [(again, "a", 1, 6, 1)] == counted(second)
 
 
-def test_what_was_withheld_with_an_earlier_log_is_summed_up() -> None:
+def test_counts_of_an_earlier_log_are_summarized() -> None:
     """A recreated facts log has its own hours; the counts of the previous one are not forgotten."""
     publishing, other = pair()
     moved = [Summaries(number, 2, "new log", checkpoint(each, NOW)) for number, each in enumerate((publishing, other))]
@@ -144,7 +144,7 @@ def test_what_was_withheld_with_an_earlier_log_is_summed_up() -> None:
     assert [] == moved[1].withheld
 
 
-def test_without_a_limit_nobody_is_asked() -> None:
+def test_without_a_limit_no_checkpoint_is_required() -> None:
     """Unless there was a limit before, and counts of that time may be due."""
     publishing, other = pair()
 
@@ -157,7 +157,7 @@ def test_without_a_limit_nobody_is_asked() -> None:
     assert 2 == len(no_more.take(NEXT))
 
 
-def test_a_partition_alone_asks_nobody() -> None:
+def test_single_partition_requires_no_checkpoint() -> None:
     """With one facts partition an hour is summed up as soon as its clock has left it."""
     alone = Summaries(0, 1, LOG, None)
     alone.add(NOW, finding(1), "s")
@@ -174,7 +174,7 @@ def test_summaries_of_an_hour_have_one_uid() -> None:
     assert 3 == len({first.uid, later.uid, finding(1).uid})
 
 
-def test_a_window_that_closes_as_of_the_hour_before_is_of_its_hour() -> None:
+def test_window_that_closes_as_of_an_earlier_hour() -> None:
     """At the end of input, windows close as of their last record, which may precede the hour in which they count."""
     assert summary(withheld(1, NEXT), FINDING.rule).hour_ms == NEXT.number * HOUR_MS
 
@@ -187,7 +187,7 @@ def withheld(number: int, hour: Hour = NOW) -> Withheld:
     return found
 
 
-def test_summary_says_what_it_is() -> None:
+def test_sentence_of_a_summary() -> None:
     """Its sentence states how many were withheld in which hour, and names the first."""
     one, many = withheld(1), replace(withheld(1), count=1_203)
 

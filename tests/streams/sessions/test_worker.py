@@ -74,7 +74,7 @@ def test_closed_window_is_a_signal_and_a_count(settings: Settings) -> None:
     } == {*verdicts.hashes(counted.leaves)}
 
 
-def test_coverage_follows_on_each_minute(settings: Settings) -> None:
+def test_coverage_records_adjoin(settings: Settings) -> None:
     """Each minute of record time, a record covers the input from where the previous one ended."""
     driven = Driven(settings)
     for watermark_ms in (10_000, 69_900, 70_000, 130_000):
@@ -121,7 +121,7 @@ def test_coverage_is_the_same_over_a_crash(settings: Settings, crash_at: int, di
     ]
 
 
-def test_message_is_acknowledged_when_it_is_stored(settings: Settings) -> None:
+def test_message_is_acknowledged_once_it_is_stored(settings: Settings) -> None:
     """What is still buffered is read again from the facts log; Faust need not deliver it again."""
     driven = Driven(settings)
     driven.apply(1_000, driven.entry(100, "pii.access"))
@@ -192,7 +192,7 @@ def test_crash_before_the_step_repeats_and_loses_nothing(settings: Settings) -> 
     assert [0, 1] == again.acknowledged
 
 
-def test_restart_after_a_step_says_nothing_again(settings: Settings) -> None:
+def test_restart_after_a_step_publishes_nothing_twice(settings: Settings) -> None:
     """Messages that a stored position covers are acknowledged and ignored."""
     driven = Driven(settings)
     driven.apply(10_000, driven.entry(100, "pii.access"))
@@ -291,7 +291,7 @@ def test_finding_that_was_withheld_is_not_amended(
     assert 2 == metrics.totals()["signals_withheld"] - before
 
 
-def test_step_shows_how_things_stand(settings: Settings) -> None:
+def test_step_updates_the_metrics(settings: Settings) -> None:
     """A step updates the metrics of the clock, its holder, and the duration of the parts."""
     driven = Driven(settings)
     before = metrics.REGISTRY.get_sample_value("betrace_stage_seconds_count", {"stage": "store"}) or 0
@@ -338,7 +338,7 @@ def test_unreadable_facts_end_the_worker(settings: Settings, value: bytes) -> No
 
 
 @pytest.mark.parametrize("crash_at", [None, 1, 2, 3])
-def test_messages_that_are_no_facts_are_passed_over(settings: Settings, crash_at: int | None) -> None:
+def test_foreign_messages_are_skipped(settings: Settings, crash_at: int | None) -> None:
     """A message that no version can have written contains no flush: all others are judged, once, also over a crash."""
     producer = Producer({**settings.client()})
     driven = Driven(settings)
@@ -506,7 +506,7 @@ def test_rules_that_were_pushed_meanwhile_are_fetched(settings: Settings) -> Non
     assert [(A.hex(), "broken", 1)] == driven.signals()
 
 
-def test_rules_that_nobody_pushed_are_waited_for(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_rules_are_awaited(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is judged without the rules that facts were made with; once they exist, everything is."""
     monkeypatch.setattr(worker, "BACKOFF_S", (0.0, 0.0))
     driven = Driven(settings)
@@ -526,9 +526,7 @@ def test_rules_that_nobody_pushed_are_waited_for(settings: Settings, monkeypatch
 
 
 @pytest.mark.parametrize("when", ["before the first facts", "after a restart"])
-def test_rules_that_cannot_be_read_are_waited_for(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, when: str
-) -> None:
+def test_unreadable_rules_are_awaited(settings: Settings, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
     """The message names the required set and the reason; once it is pushed again, everything is judged, once."""
     monkeypatch.setattr(worker, "BACKOFF_S", (0.0, 0.0))
     rules = compiled(AUDITED)
@@ -555,7 +553,7 @@ def test_rules_that_cannot_be_read_are_waited_for(
     assert any("cannot be read" in each and "betrace rules push" in each for each in reasons), reasons
 
 
-def test_released_partition_can_be_taken_by_another(settings: Settings) -> None:
+def test_released_partition_can_be_opened_by_another_worker(settings: Settings) -> None:
     """The state of a released partition is flushed first, and its store closed; the others continue."""
     driven = Driven(settings)
     driven.apply(10_000, driven.entry(100, "pii.access"))
@@ -600,7 +598,7 @@ def test_damaged_store_is_built_again(settings: Settings, monkeypatch: pytest.Mo
     assert 1 == metrics.totals()["stores_discarded"] - before
 
 
-def test_idle_is_all_read_and_nothing_open(settings: Settings) -> None:
+def test_idle_partition_has_read_all_and_no_open_window(settings: Settings) -> None:
     """A facts partition is idle beyond the given ends, in no older epoch, and without an open window."""
     driven = Driven(settings)
     [topic] = settings.source_topics
@@ -620,7 +618,7 @@ def test_idle_is_all_read_and_nothing_open(settings: Settings) -> None:
     assert [set(), set(), {0}, {0, 1}, set(), set()] == looks
 
 
-def test_stores_are_apart(settings: Settings) -> None:
+def test_each_partition_has_its_own_store(settings: Settings) -> None:
     """Each facts partition of each installation has its own directory."""
     other = dataclasses.replace(settings, prefix="other.")
 
@@ -630,7 +628,7 @@ def test_stores_are_apart(settings: Settings) -> None:
     assert {settings.state_dir} == {place.parents[1] for place in places}
 
 
-def test_fenced_worker_publishes_nothing_and_begins_again(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fenced_worker_publishes_nothing_and_resumes(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fenced worker publishes nothing; if the partition returns, it resumes from durable state."""
     driven = Driven(settings)
     driven.apply(10_000, driven.entry(100, "pii.access"))
@@ -654,7 +652,7 @@ def test_fenced_worker_publishes_nothing_and_begins_again(settings: Settings, mo
     assert [0, 1, 2, 3] == driven.acknowledged
 
 
-def test_silent_partition_is_read_on(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_messages_that_faust_does_not_deliver_are_read(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """If Faust delivers nothing although the log grows, the messages are read nevertheless, and only once."""
     monkeypatch.setattr(worker, "SILENCE_S", 0.0)
     driven = Driven(settings)
@@ -697,7 +695,7 @@ def test_long_catching_up_is_committed_in_parts(settings: Settings, monkeypatch:
     assert [3, 4] == driven.acknowledged
 
 
-def test_messages_before_are_read_from_the_log(settings: Settings) -> None:
+def test_earlier_messages_are_read_from_the_log(settings: Settings) -> None:
     """Faust starts at the committed offset; a worker without a disk reads earlier messages itself."""
     driven = Driven(settings)
     driven.write(10_000, driven.entry(100, "pii.access"))
@@ -782,7 +780,7 @@ def test_open_windows_are_shown(settings: Settings) -> None:
     assert (2, 0) == (open_windows, shown._value.get())
 
 
-def test_facts_that_nobody_needs_are_cut(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_facts_log_is_trimmed(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """The facts log is trimmed below the start of a worker without a disk; such a worker gives the same results."""
     monkeypatch.setattr(worker, "TRIM_INTERVAL_S", 0.0)
     driven = Driven(settings)

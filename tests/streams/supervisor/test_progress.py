@@ -59,7 +59,7 @@ def test_progress_is_logged_once_a_minute() -> None:
     assert [{"event": "progress", "log_level": "info"} | expected] == lines
 
 
-def test_lag_is_unknown_before_a_clock_goes() -> None:
+def test_lag_is_unknown_without_a_clock() -> None:
     """Without a clock the lag is null, not 0; a stage without clocks has no lag at all."""
     clock = Clock()
     sessions, ingest = (ProgressLog(["one"], dict, clock_s=clock) for _ in range(2))

@@ -124,7 +124,7 @@ def test_orderly_end(number: signal.Signals) -> None:
     [(NEVER, "asked\n"), (IN_C, "asked\n"), (ON_THE_WAY_OUT, "asked\ndone\n")],
     ids=["never", "main thread in C", "on the way out"],
 )
-def test_no_orderly_end(script: str, out: str) -> None:
+def test_process_ends_at_the_deadline(script: str, out: str) -> None:
     """The process ends at the deadline, logs what this means, and its exit code shows it."""
     with running(script) as run:
         began_s = time.monotonic()
@@ -142,7 +142,7 @@ def test_no_orderly_end(script: str, out: str) -> None:
 @pytest.mark.parametrize(
     "script", [TAKEN_DOWN, STOP_FAILS, LOG_STANDS_STILL], ids=["taken down", "stop fails", "log stands still"]
 )
-def test_kernel_ends_what_cannot_end_itself(script: str) -> None:
+def test_kernel_ends_a_stuck_process(script: str) -> None:
     """It needs nothing of the interpreter to run."""
     with running(script) as run:
         run.send_signal(signal.SIGTERM)
@@ -166,7 +166,7 @@ def test_further_signals_change_nothing() -> None:
     assert (KILLED, "") == (code, said)
 
 
-def test_without_a_signal_all_is_as_before() -> None:
+def test_handlers_are_restored_without_a_signal() -> None:
     """After the context a signal ends the process at once: there is nothing left to stop."""
     with running(UNASKED) as run:
         run.send_signal(signal.SIGTERM)

@@ -98,7 +98,7 @@ def test_when_a_stage_ends_all_do(code: int, ready: Path, tmp_path: Path) -> Non
 
 @pytest.mark.usefixtures("restless")
 @pytest.mark.parametrize("death", ["os.kill(os.getpid(), 9)", "os.kill(os.getpid(), 15)", "1 / 0"])
-def test_stage_that_dies_is_started_again(death: str, tmp_path: Path) -> None:
+def test_crashed_stage_is_restarted(death: str, tmp_path: Path) -> None:
     """A stage that crashed by a signal or an exception is restarted until it is done."""
     script = f"import os, sys\nopen(sys.argv[1], 'ab').write(b'.')\nif os.path.getsize(sys.argv[1]) < 3: {death}"
     starts = tmp_path / "starts"
@@ -111,7 +111,7 @@ def test_stage_that_dies_is_started_again(death: str, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("restless")
 @pytest.mark.parametrize(("death", "code"), [("os.kill(os.getpid(), 9)", 3), ("1 / 0", 1)])
-def test_stage_that_dies_again_and_again_is_a_failure(death: str, code: int, tmp_path: Path) -> None:
+def test_restarts_are_limited(death: str, code: int, tmp_path: Path) -> None:
     """A stage that never runs steadily is restarted only a limited number of times."""
     script = f"import os, sys\nopen(sys.argv[1], 'ab').write(b'.')\n{death}"
     starts = tmp_path / "starts"
@@ -123,7 +123,7 @@ def test_stage_that_dies_again_and_again_is_a_failure(death: str, code: int, tmp
 
 
 @pytest.mark.usefixtures("restless")
-def test_deaths_after_steady_work_do_not_add_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_crashes_after_a_steady_run_do_not_add_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A stage that ran steadily before it crashed is restarted every time."""
     monkeypatch.setattr(supervise, "STEADY_S", 0.0)
     script = "import os, sys\nopen(sys.argv[1], 'ab').write(b'.')\nif os.path.getsize(sys.argv[1]) < 9: 1 / 0"
@@ -135,7 +135,7 @@ def test_deaths_after_steady_work_do_not_add_up(monkeypatch: pytest.MonkeyPatch,
     assert (0, b"." * 9) == (code, starts.read_bytes())
 
 
-def test_stage_that_rests_is_no_failure_of_the_end() -> None:
+def test_stage_in_backoff_does_not_fail_a_stop() -> None:
     """If the program is stopped while a stage is in backoff, the others end in order, and so does the program."""
     stages = Stages({"dead": python("1 / 0"), "patient": python(PATIENT)})
 
@@ -152,7 +152,7 @@ def test_stage_that_rests_is_no_failure_of_the_end() -> None:
     assert code == 0
 
 
-def test_the_last_word_ends_all(ready: Path, tmp_path: Path) -> None:
+def test_last_expected_message_ends_all(ready: Path, tmp_path: Path) -> None:
     """Once every message was sent, by any stage, in any pieces, the stages are stopped in order."""
     ended = tmp_path / "ended"
     says = """
@@ -171,7 +171,7 @@ signal.pause()
     assert (0, "in order") == (code, ended.read_text())
 
 
-def test_failure_on_the_way_out_is_the_exit_code(ready: Path, tmp_path: Path) -> None:
+def test_failure_during_the_shutdown_is_the_exit_code(ready: Path, tmp_path: Path) -> None:
     """If one stage ends well and another fails during its shutdown, the program fails."""
     stages = Stages({"failing": python(LISTENS, ready, tmp_path / "ended", 3), "first": python(WAITS, ready, 0)})
 
@@ -195,7 +195,7 @@ def test_stage_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch, read
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal_asks_for_an_orderly_end(number: signal.Signals, ready: Path, tmp_path: Path) -> None:
+def test_signals_request_an_orderly_end(number: signal.Signals, ready: Path, tmp_path: Path) -> None:
     """SIGTERM and Ctrl-C end the stages in order."""
     ended = tmp_path / "ended"
     with subprocess.Popen(python(STOPPED, json.dumps(python(LISTENS, ready, ended, 0)))) as run:
@@ -206,7 +206,7 @@ def test_signal_asks_for_an_orderly_end(number: signal.Signals, ready: Path, tmp
     assert (0, "in order") == (code, ended.read_text())
 
 
-def test_stage_that_stands_still_ends_in_order(ready: Path, tmp_path: Path) -> None:
+def test_suspended_stage_ends_in_order(ready: Path, tmp_path: Path) -> None:
     """A stage suspended by SIGSTOP continues when it is stopped."""
     ended = tmp_path / "ended"
     stages = Stages({"still": python(LISTENS, ready, ended, 0)})
@@ -218,7 +218,7 @@ def test_stage_that_stands_still_ends_in_order(ready: Path, tmp_path: Path) -> N
     assert (0, "in order") == (stages.wait(), ended.read_text())
 
 
-def test_what_says_why_comes_before_an_end_too_late(monkeypatch: pytest.MonkeyPatch, ready: Path) -> None:
+def test_exit_code_with_a_cause_precedes_killed(monkeypatch: pytest.MonkeyPatch, ready: Path) -> None:
     """A stage that cannot continue decides the exit code, even if another one must be killed."""
     monkeypatch.setattr(supervise, "STOP_S", 0.2)
     stages = Stages({"deaf": python(DEAF, ready), "first": python(WAITS, ready, 3)})
@@ -226,7 +226,7 @@ def test_what_says_why_comes_before_an_end_too_late(monkeypatch: pytest.MonkeyPa
     assert stages.wait() == 3
 
 
-def test_stage_does_not_inherit_what_is_the_supervisors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_stage_does_not_inherit_settings_of_the_supervisor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A stage's environment lacks the supervisor's settings, which the stage would reject."""
     path = tmp_path / "environment"
     for name in ("RULES", "ROLE", "WORKERS", "UNTIL_IDLE", "BOOTSTRAP"):
@@ -239,7 +239,7 @@ def test_stage_does_not_inherit_what_is_the_supervisors(monkeypatch: pytest.Monk
     assert (0, ["BETRACE_BOOTSTRAP", "BETRACE_SUPERVISED"]) == (code, seen)
 
 
-def test_stage_is_out_of_reach_of_the_terminal(tmp_path: Path) -> None:
+def test_stage_has_its_own_session(tmp_path: Path) -> None:
     """A stage is in a session of its own, so that a Ctrl-C reaches the supervisor alone."""
     path = tmp_path / "session"
     script = f"import os, pathlib; pathlib.Path({str(path)!r}).write_text(str(os.getsid(0)))"
@@ -264,7 +264,7 @@ def test_stage_ends_with_its_supervisor() -> None:
     assert rest == ""
 
 
-def test_stage_alone_does_not_watch_its_input() -> None:
+def test_stage_without_a_supervisor_ignores_its_input() -> None:
     """A stage that a person starts, with no supervisor, runs whatever its standard input is."""
     script = "from streams.supervisor.supervise import end_with_supervisor\nend_with_supervisor()\nprint('goes on')"
 

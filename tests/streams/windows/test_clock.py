@@ -100,7 +100,7 @@ def test_watermark_never_goes_back() -> None:
     assert 300 == clock.tick()
 
 
-def test_clock_goes_on_where_it_was_stored() -> None:
+def test_restored_clock_does_not_go_back() -> None:
     """A clock made from stored progress does not go back below the stored time."""
     clock = Clock(
         ["otlp_spans"],
@@ -120,7 +120,7 @@ def test_first_section_is_new_from_its_beginning() -> None:
     assert 40 == new_from
 
 
-def test_overlap_is_new_from_what_is_applied() -> None:
+def test_overlapping_section_is_new_above_the_applied_offset() -> None:
     """Of a section that overlaps applied offsets only the rest is new; the progress does not go back."""
     clock = clock_of(300)
 
@@ -149,7 +149,7 @@ def test_hole_one_record_wide() -> None:
         clock.advance(section(6, 8))
 
 
-def test_topic_that_was_made_again_goes_on() -> None:
+def test_recreated_topic_continues_in_time() -> None:
     """The offsets of a recreated topic start over; its time does not go back."""
     clock = clock_of(300)
 
@@ -193,7 +193,7 @@ def test_source_that_was_not_reset() -> None:
         clock.classify(section(3, 4, 400, partition=1, partition_count=2))
 
 
-def test_source_that_is_first_heard_of_after_a_reset() -> None:
+def test_source_that_first_reports_after_a_reset() -> None:
     """It joins the generation of those that were reset, whether or not one of them has had a record since."""
     clock = clock_of(300)
     clock.classify(section(0, 0, epoch=2, replay=2, partition_count=2))
@@ -207,7 +207,7 @@ def test_source_that_is_first_heard_of_after_a_reset() -> None:
     assert (1, 60) == (clock.generation, clock.tick())
 
 
-def test_source_without_records_that_is_first_heard_of_after_a_reset() -> None:
+def test_source_without_records_that_first_reports_after_a_reset() -> None:
     """Its time is not that of the previous generation."""
     clock = clock_of(300)
     clock.classify(section(0, 0, epoch=2, replay=2, partition_count=2))
@@ -223,7 +223,7 @@ def test_source_without_records_that_is_first_heard_of_after_a_reset() -> None:
     assert (1, 50) == (clock.generation, clock.tick())
 
 
-def test_stale_section_of_a_source_that_was_never_heard_of() -> None:
+def test_stale_section_of_an_unknown_source() -> None:
     """An ingest worker that was suspended during a reset cannot affect the next generation."""
     clock = clock_of(300)
     clock.classify(section(0, 0, epoch=2, replay=2, partition_count=2))
@@ -233,7 +233,7 @@ def test_stale_section_of_a_source_that_was_never_heard_of() -> None:
     assert SectionOrigin.STALE is joined
 
 
-def test_reset_before_anything_was_read_since_the_reset_before() -> None:
+def test_two_resets_without_a_record_between() -> None:
     """Sources join the generation of the last reset one by one, and its clock waits for all of them."""
     clock = Clock(("otlp_spans",))
     for partition in (0, 1):

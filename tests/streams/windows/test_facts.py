@@ -41,7 +41,7 @@ def test_missing_start_has_no_time() -> None:
     assert (None, None, [1]) == (facts.first_ns, facts.last_ns, shown(facts))
 
 
-def test_missing_start_takes_nothing_back() -> None:
+def test_missing_start_leaves_first_and_last_unchanged() -> None:
     """A span without a start does not change first and last, and sorts last among the witnesses."""
     facts = remembered((1, None), (2, 7))
 

@@ -64,7 +64,7 @@ def test_child_that_inherits_it_holds_it(tmp_path: Path) -> None:
         pass
 
 
-def test_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The message states what to do about the disk."""
 
     def refuse(*_: object) -> None:
@@ -76,7 +76,7 @@ def test_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         pass
 
 
-def test_directory_that_cannot_be_made(tmp_path: Path) -> None:
+def test_directory_that_cannot_be_created(tmp_path: Path) -> None:
     """A file in place of the directory is an error that the operator can fix."""
     (tmp_path / "state").write_text("")
 

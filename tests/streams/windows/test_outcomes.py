@@ -133,7 +133,7 @@ def test_held_rule_is_no_finding(text: str, names: list[str]) -> None:
     assert (outcome.verdict, outcome.previous, outcome.finding) == ("held", None, None)
 
 
-def test_rule_that_is_not_about_the_trace_is_no_outcome() -> None:
+def test_inapplicable_rule_has_no_outcome() -> None:
     """A rule whose subject did not happen has no outcome."""
     life = Life(compiled(AUDITED, UNCHECKED))
     life.arrive(100, span("audit.log"))
@@ -177,7 +177,7 @@ def test_late_span_breaks_what_held() -> None:
     assert after.closed_ms == after.first_published_ms
 
 
-def test_broken_twice_is_said_once() -> None:
+def test_unchanged_verdict_sends_no_signal() -> None:
     """A later window that changes no verdict sends no signal."""
     life = Life(compiled(AUDITED))
     life.arrive(100, span("pii.access"))
@@ -205,7 +205,7 @@ def test_broken_again_is_the_third_revision() -> None:
     assert len({finding.uid for finding in found}) == 1
 
 
-def test_pattern_that_is_no_longer_about_the_trace_is_taken_back() -> None:
+def test_finding_of_an_inapplicable_pattern_is_closed() -> None:
     """A verdict that becomes not applicable closes its finding, even though no rule judges the trace any more."""
     life = Life(
         compiled("// id: alone\n// kind: conditional\nwhen { pii.access and not bulk.job } always { audit.log }\n")
@@ -220,7 +220,7 @@ def test_pattern_that_is_no_longer_about_the_trace_is_taken_back() -> None:
     assert first.uid == second.uid
 
 
-def test_cut_window_is_undetermined_and_then_broken() -> None:
+def test_incomplete_window_is_undetermined_and_then_broken() -> None:
     """A window closed early cannot prove that a span is missing; what it saw can still break a rule."""
     life = Life(compiled(AUDITED, "// Signal: BOTH (low)\npii.access and data.access\n"))
     for tick in range(100, 200, 10):
@@ -289,7 +289,7 @@ def test_excepted_trace_is_counted_once() -> None:
     assert (second.verdict, second.excepted, second.finding) == ("not_applicable", 0, None)
 
 
-def test_excepted_trace_that_becomes_applicable_is_taken_back() -> None:
+def test_exempt_trace_becomes_applicable() -> None:
     """A second access that no exception covers makes the rule applicable, and the trace no longer counts as exempt."""
     life = Life(compiled(EXCEPTED.replace("MODE", "")))
     life.arrive(100, span("pii.access", attributes={"batch": True}))
@@ -302,7 +302,7 @@ def test_excepted_trace_that_becomes_applicable_is_taken_back() -> None:
     assert outcome.finding is not None
 
 
-def test_rules_that_did_not_see_all_of_a_chain_say_nothing() -> None:
+def test_rules_that_missed_part_of_a_chain_do_not_judge() -> None:
     """Only rules that saw the whole chain judge it; the verdicts of the others do not change."""
     life = Life(compiled(AUDITED, UNCHECKED))
     life.arrive(100, span("pii.access"), span("data.access", 2))
@@ -315,7 +315,7 @@ def test_rules_that_did_not_see_all_of_a_chain_say_nothing() -> None:
     assert [finding.rule.id for finding in found] == ["soc2-cc6-7-pii-access-must-be-logged"]
 
 
-def test_rules_that_say_the_same_have_findings_of_their_own() -> None:
+def test_equal_rules_have_separate_findings() -> None:
     """One condition under two ids is two rules; each is published and repaired."""
     life = Life(compiled(UNCHECKED, UNCHECKED.replace("UNCHECKED", "UNCHECKED_TOO")))
     life.arrive(100, span("data.access"))
@@ -329,7 +329,7 @@ def test_rules_that_say_the_same_have_findings_of_their_own() -> None:
     assert len({finding.uid for finding in first}) == 2
 
 
-def test_rule_that_was_switched_off_says_nothing() -> None:
+def test_disabled_rule_repairs_nothing() -> None:
     """A rule that has been disabled does not repair its earlier findings."""
     life = Life(compiled(EXCEPTED.replace("MODE", "")))
     life.arrive(100, span("pii.access"))
@@ -340,7 +340,7 @@ def test_rule_that_was_switched_off_says_nothing() -> None:
     assert life.until(200) == []
 
 
-def test_rule_text_is_what_the_rule_says() -> None:
+def test_signal_has_the_text_of_the_rule() -> None:
     """A signal carries what a person must know of its rule."""
     [rule] = compiled(AUDITED).rules
 

@@ -79,7 +79,7 @@ def test_window_closes_when_the_clock_has_passed() -> None:
     assert [(7, 7)] == [(close.first, close.last) for close in late]
 
 
-def test_begins_where_the_log_begins() -> None:
+def test_first_message_is_at_the_start_of_the_log() -> None:
     """Without a position the first message is that at the log's start."""
     partition = partition_at(begin_offset=40)
 
@@ -88,7 +88,7 @@ def test_begins_where_the_log_begins() -> None:
     assert 41 == partition.next_offset
 
 
-def test_known_message_yields_nothing() -> None:
+def test_repeated_message_yields_nothing() -> None:
     """A repeated message changes nothing."""
     partition = partition_at()
     apply_all(partition, message(section(0, 5, 1_000, [entry(7)])), clock(1_500, 5))
@@ -300,7 +300,7 @@ def test_recovery_over_a_reset_of_the_offsets() -> None:
     assert [14] == buffered_ticks(partition) == buffered_ticks(again)
 
 
-def test_recovery_takes_no_rules_in() -> None:
+def test_recovery_does_not_change_rule_times() -> None:
     """Messages that are read again do not change the time from which rules judge."""
     partition = partition_at()
     log = [message(section(0, 5, 800, [entry(9)]), rules="more"), message(section(5, 6, 850), rules="rules")]
@@ -312,7 +312,7 @@ def test_recovery_takes_no_rules_in() -> None:
     assert {} == again.rules.since_ms
 
 
-def test_store_brings_back_windows(tmp_path: Path) -> None:
+def test_windows_are_restored_from_the_store(tmp_path: Path) -> None:
     """A worker with the store has the open windows and the buffer, and publishes what the first one would have."""
     identity = Identity(FORMAT, "cluster", "topic", "bounds")
     log = [
@@ -335,7 +335,7 @@ def test_store_brings_back_windows(tmp_path: Path) -> None:
     assert [(TRACE, 7, 13), (trace_id("b"), 15, 15)] == [(close.trace, close.first, close.last) for close in closes]
 
 
-def test_lost_input_cuts_its_windows() -> None:
+def test_lost_input_makes_windows_incomplete() -> None:
     """A window during a loss of input is not whole; one long after it is."""
     partition = partition_at()
     apply_all(
@@ -441,7 +441,7 @@ def declared(
     return replace(part, missing_until_ms=missing_until_ms, lost_until_ms=lost_until_ms, rules_since_ms=rules_since_ms)
 
 
-def test_pushed_rule_judges_no_trace_that_was_there_before() -> None:
+def test_pushed_rule_judges_no_earlier_trace() -> None:
     """A trace that had only touches within gap + lateness of a push does not begin with its first hit."""
     partition = partition_at()
     apply_all(partition, message(section(0, 5, 1_000)))
@@ -456,7 +456,7 @@ def test_pushed_rule_judges_no_trace_that_was_there_before() -> None:
     assert (1_500, frozenset({"a"})) == close
 
 
-def test_pushed_rule_judges_what_began_after_it() -> None:
+def test_pushed_rule_judges_later_traces() -> None:
     """A trace that first appears gap + lateness after a push is judged from its first hit on."""
     partition = partition_at()
     apply_all(partition, message(section(0, 5, 1_000)))
@@ -470,7 +470,7 @@ def test_pushed_rule_judges_what_began_after_it() -> None:
     assert (10_000, frozenset({"a", "b"})) == close
 
 
-def test_start_in_the_middle_judges_no_trace_that_was_there() -> None:
+def test_start_in_the_middle_of_a_log_judges_no_earlier_trace() -> None:
     """If reading did not start at the beginning of a log, no rule judges traces present within gap + lateness."""
     partition = partition_at()
     first = declared(section(7, 9, 99_000, [entry(30, offset=8)], [Touch(TRACE, 20, 1)]), missing_until_ms=1_500)
@@ -483,7 +483,7 @@ def test_start_in_the_middle_judges_no_trace_that_was_there() -> None:
     assert (2_000, frozenset()) == close
 
 
-def test_trace_that_was_there_when_input_was_lost() -> None:
+def test_trace_present_during_a_loss() -> None:
     """A trace that had only touches within gap + lateness of a loss is not whole when it is hit later."""
     partition = partition_at()
     apply_all(partition, message(section(0, 5, 1_000)))
@@ -495,7 +495,7 @@ def test_trace_that_was_there_when_input_was_lost() -> None:
     assert [(TRACE, False), (trace_id("b"), True)] == [(close.trace, close.whole) for close in closes]
 
 
-def test_loss_ends_as_ingest_says() -> None:
+def test_loss_ends_at_the_time_from_ingest() -> None:
     """A loss ends at the time that ingest derives from the first record after it, however it was flushed."""
     partition = partition_at()
     apply_all(partition, message(section(0, 5, 1_000)))
@@ -505,7 +505,7 @@ def test_loss_ends_as_ingest_says() -> None:
     assert [LostTime(TOPIC, 0, 1_000, 1_400)] == partition.sessions.lost
 
 
-def test_moment_is_what_ingest_says() -> None:
+def test_rule_time_is_the_one_from_ingest() -> None:
     """A pushed rule judges from the time in its sections, whatever the facts partition received before."""
     one, other = partition_at(), partition_at()
     apply_all(one, message(section(0, 5, 1_000)), message(section(5, 9, 3_000)))

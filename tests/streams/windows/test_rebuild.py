@@ -69,7 +69,7 @@ def test_tail_of_a_trace_that_began_before() -> None:
     assert apply_log(first, log, 17) == apply_log(again, log, 17)
 
 
-def test_tail_of_a_trace_that_was_cut() -> None:
+def test_tail_of_an_ended_chain() -> None:
     """A trace that never rests is marked headless, although its beginning is not read."""
     ticks = range(0, 400, 5)
     log = [at(number, tick, TRACE, *([B] if tick >= 350 else [])) for number, tick in enumerate(ticks)]
@@ -82,7 +82,7 @@ def test_tail_of_a_trace_that_was_cut() -> None:
     assert apply_log(first, log, len(log)) == apply_log(again, log, len(log))
 
 
-def test_tail_of_a_trace_that_was_cut_twice() -> None:
+def test_tail_of_two_ended_chains() -> None:
     """With few resume points, the log begins in the first of two ended chains: neither comes back."""
     log = [at(number, 5 * number, TRACE) for number in range(70)]
     log.append(message(section(len(log), len(log), 1_000 * TICK_MS)))
@@ -94,7 +94,7 @@ def test_tail_of_a_trace_that_was_cut_twice() -> None:
     assert apply_log(first, log, len(log)) == apply_log(again, log, len(log))
 
 
-def test_resume_point_is_as_it_was_there() -> None:
+def test_resume_point_has_its_own_offsets() -> None:
     """Source offsets are those applied before the first message that is read again: no open window is lost."""
     log = [at(number, 20 * number, trace_id(str(number))) for number in range(12)]
 

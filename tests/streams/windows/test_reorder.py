@@ -37,7 +37,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 @pytest.mark.parametrize("limit_bytes", [0, 5_000, ENDLESS])
-def test_what_was_spilled_comes_back(store: Store, limit_bytes: int) -> None:
+def test_spilled_ticks_are_returned(store: Store, limit_bytes: int) -> None:
     """A tick is complete when its time comes, spilled or not; more may arrive in between."""
     expected = filled(filled(ReorderBuffer()))
     buffer = filled(ReorderBuffer(store))
@@ -53,7 +53,7 @@ def test_what_was_spilled_comes_back(store: Store, limit_bytes: int) -> None:
         assert all(arrival in before for arrival in arrivals)
 
 
-def test_last_ticks_leave_memory_first(store: Store) -> None:
+def test_latest_ticks_are_spilled_first(store: Store) -> None:
     """The next ticks stay in memory, as many as fit in half the limit."""
     buffer = filled(ReorderBuffer(store))
     all_bytes = buffer.held_bytes
@@ -65,7 +65,7 @@ def test_last_ticks_leave_memory_first(store: Store) -> None:
     assert buffer._ticks[300].is_spilled
 
 
-def test_what_was_spilled_is_still_required(store: Store) -> None:
+def test_spilled_ticks_still_require_the_log(store: Store) -> None:
     """The facts log is kept from the lowest offset of everything buffered, spilled or not."""
     buffer = filled(ReorderBuffer(store))
 
@@ -84,7 +84,7 @@ def test_nothing_spilled_outlives_the_program(tmp_path: Path) -> None:
     assert [[], [], [], []] == left
 
 
-def test_without_a_store_all_stays() -> None:
+def test_without_a_store_everything_stays_in_memory() -> None:
     """Without a store, as for a file, everything stays in memory."""
     buffer = filled(ReorderBuffer())
     held_bytes = buffer.held_bytes

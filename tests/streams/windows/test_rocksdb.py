@@ -98,7 +98,7 @@ def test_new_store_is_empty(tmp_path: Path) -> None:
     assert (None, {}) == found
 
 
-def test_everything_comes_back(tmp_path: Path) -> None:
+def test_everything_written_is_read_back(tmp_path: Path) -> None:
     """Everything written is read back after the store was closed."""
     with Store(tmp_path / "store", IDENTITY) as store:
         write(store, {TRACE: chain()}, POSITION)
@@ -139,7 +139,7 @@ def test_any_trace_id(tmp_path: Path, trace: bytes) -> None:
         replace(IDENTITY, bounds="other"),
     ],
 )
-def test_store_of_another_log_is_thrown_away(tmp_path: Path, other: Identity) -> None:
+def test_store_of_another_log_is_deleted(tmp_path: Path, other: Identity) -> None:
     """A store of another log, or with other bounds, is deleted."""
     with Store(tmp_path / "store", other) as store:
         write(store, {TRACE: chain()}, POSITION)
@@ -232,7 +232,7 @@ def test_damaged_store(tmp_path: Path, damage: Callable[[Path], None]) -> None:
         ("something else", "check the disk"),
     ],
 )
-def test_disk_that_takes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, action: str) -> None:
+def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, action: str) -> None:
     """The message states what to do about the disk, not the store; closing the store afterwards is no error."""
     store = Store(tmp_path / "store", IDENTITY)
     database = Refusing(store.database, said)
@@ -245,7 +245,7 @@ def test_disk_that_takes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     database.real.close()
 
 
-def test_presences_come_back(tmp_path: Path) -> None:
+def test_presences_are_restored(tmp_path: Path) -> None:
     """An ongoing presence is restored when the store is opened, an ended one is not."""
     presences = Presences(BOUNDS)
     for trace, tick in ((TRACE, 7), (trace_id("b"), 100)):

@@ -28,7 +28,7 @@ def judging(times: RuleTimes, chain_first_ms: int) -> frozenset[str]:
     return times.judging(rules_of, chain_first_ms=chain_first_ms, reach_ms=REACH_MS)
 
 
-def test_nothing_known() -> None:
+def test_no_source_known() -> None:
     """No rule judges before a source is known."""
     assert frozenset() == judging(RuleTimes(), 5_000)
 
@@ -61,7 +61,7 @@ def test_added_rule_counts_from_its_first_section() -> None:
     assert {"a", "b"} == judging(times, 6_100)
 
 
-def test_added_rule_said_again_with_a_later_time() -> None:
+def test_added_rule_reported_again_with_a_later_time() -> None:
     """An ingest worker that took over knows more records without the rule: only added rules are delayed."""
     times = noted((0, "one", 0), (0, "two", 5_000), (0, "two", 9_000))
 
@@ -94,7 +94,7 @@ def test_thousands_of_rules_of_many_sources() -> None:
     assert size(64) < size(1) + 64 * 64 < 300_000
 
 
-def test_reading_that_did_not_begin_at_the_beginning() -> None:
+def test_reading_that_started_in_the_middle() -> None:
     """No rule judges what began until gap + lateness after missing records; the latest source counts."""
     times = noted((0, "two", 0))
     times.note_missing(5_000)
@@ -141,7 +141,7 @@ def test_rule_counts_from_the_last_source() -> None:
     assert [{"a"}, {"a", "b"}] == [judging(times, 9_000), judging(times, 9_100)]
 
 
-def test_new_source_takes_nothing_away() -> None:
+def test_new_source_changes_nothing() -> None:
     """A new source partition with the same rules as the others changes nothing."""
     times = noted((0, "two", 0), (1, "two", 5_000))
 

@@ -55,7 +55,7 @@ def test_quiet_closes_at_last_plus_gap() -> None:
     assert (3 + 10) * TICK_MS == close.closed_ms
 
 
-def test_cut_exactly_at_max_duration() -> None:
+def test_close_exactly_at_max_duration() -> None:
     """A window that still gets records closes at first + max_duration; a record in that tick opens the next one."""
     story = Story().hit(*range(0, 101, 10))
 
@@ -64,7 +64,7 @@ def test_cut_exactly_at_max_duration() -> None:
     assert [(0, 90, CUT, False), (100, 100, QUIET, True)] == windows
 
 
-def test_cut_closes_at_first_plus_max_duration() -> None:
+def test_close_time_at_max_duration() -> None:
     """The time of such a close is the tick at which the window reached max_duration."""
     story = Story().hit(*range(0, 100, 10))
 
@@ -91,7 +91,7 @@ def test_one_tick_short_of_quiet_at_max_duration() -> None:
     assert [(0, 90, CUT, False)] == windows
 
 
-def test_chain_goes_on_within_gap_and_lateness() -> None:
+def test_chain_continues_within_gap_and_lateness() -> None:
     """A window that opens gap + lateness after the last arrival has the facts of the previous one."""
     story = Story().hit(0, 60)
 
@@ -100,7 +100,7 @@ def test_chain_goes_on_within_gap_and_lateness() -> None:
     assert [0, 0] == [close.chain_first for close in closes]
 
 
-def test_chain_goes_not_on_one_tick_after() -> None:
+def test_chain_does_not_continue_one_tick_later() -> None:
     """A window that opens one tick later begins a new chain, which is whole."""
     story = Story().hit(0, 61)
 
@@ -129,7 +129,7 @@ def test_chain_ends_at_max_duration_plus_lateness() -> None:
     ]
 
 
-def test_window_open_at_chain_end_is_cut() -> None:
+def test_window_open_at_chain_end_is_incomplete() -> None:
     """A window that still gets records when its chain ends closes there as incomplete."""
     story = Story().hit(0, 60, 120, 130, 140)
 
@@ -156,7 +156,7 @@ def test_record_one_tick_before_chain_end() -> None:
     assert (0, 149, CUT) == (closes[-1].chain_first, closes[-1].first, closes[-1].reason)
 
 
-def test_trace_with_hits_that_nobody_saw_is_not_whole() -> None:
+def test_trace_with_a_refused_record_is_not_whole() -> None:
     """A trace with a refused record is not whole, whether it had a chain before or gets one by it."""
     sessions = Sessions(BOUNDS, {})
     refused = msgspec.structs.replace(entry(5, trace=trace_id("b")), facts=[], is_incomplete=True)
@@ -197,7 +197,7 @@ def test_headless_is_known_until_gap_and_lateness() -> None:
     assert (170, False) == (closes[-1].chain_first, closes[-1].whole)
 
 
-def test_ended_chain_keeps_only_its_name() -> None:
+def test_ended_chain_is_only_a_marker() -> None:
     """Of an ended chain only a marker remains."""
     story = Story().hit(0, 60, 110)
 
@@ -230,7 +230,7 @@ def test_no_lateness() -> None:
     assert [] == list(story.sessions.chains)
 
 
-def test_no_lateness_cut() -> None:
+def test_no_lateness_at_max_duration() -> None:
     """Without lateness a window at max_duration ends its chain; what follows is headless."""
     story = Story(SHORT).hit(0, 10, 20, 30)
 
@@ -466,7 +466,7 @@ def test_lost_time_overlaps(lost_ms: int, lost_length_ms: int | None, from_ms: i
     assert any(lost_ms <= ms <= last_ms for ms in range(from_ms, to_ms)) == overlaps
 
 
-def test_what_is_settled_ends_where_the_first_open_window_begins() -> None:
+def test_settled_time_ends_at_the_first_open_window() -> None:
     """Everything before the earliest open window is judged; without open windows, everything up to the clock."""
     story = Story().hit(3).hit(5, 12, trace=trace_id("b"))
 
@@ -478,7 +478,7 @@ def test_what_is_settled_ends_where_the_first_open_window_begins() -> None:
     assert [2, 3, 5, 23, 60] == settled
 
 
-def test_what_is_final_ends_where_the_first_chain_begins() -> None:
+def test_final_time_ends_at_the_first_chain() -> None:
     """No verdict before the earliest remembered chain can be amended."""
     story = Story(SHORT_LATE).hit(3).hit(20, trace=trace_id("b"))
 

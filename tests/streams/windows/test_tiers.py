@@ -47,7 +47,7 @@ def taken(chains: Tiers[Chain], until: int) -> list[tuple[int, bytes]]:
     return found
 
 
-def test_chain_that_came_and_went_is_not_written() -> None:
+def test_chain_removed_before_a_step_is_not_written() -> None:
     """A chain that was never written is not deleted from the store."""
     chains = tiers()
     chains.put(TRACE, chain())
@@ -81,7 +81,7 @@ def test_cold_chain_is_deleted() -> None:
     assert (True, []) == (before, list(table.items()))
 
 
-def test_chain_that_came_again_is_deleted() -> None:
+def test_chain_that_returned_is_deleted() -> None:
     """A removed chain and a later one of the same trace, removed too, leave nothing in the store."""
     chains, _ = cold((TRACE, 5))
     chains.remove(TRACE)
@@ -112,7 +112,7 @@ def test_peek_reads_nothing_back() -> None:
     assert ((chain(5), None), 0) == (found, chains.hot_count)
 
 
-def test_id_that_the_filter_takes_for_another() -> None:
+def test_false_positives_of_the_filter() -> None:
     """With a full filter every id may be present; only those that are present are found."""
     ids = [trace_id(f"trace {number}") for number in range(100)]
     chains, _ = cold(*[(trace, 5) for trace in ids[::2]])
@@ -202,7 +202,7 @@ def test_pinned_values_stay() -> None:
     assert 1 == chains.hot_count
 
 
-def test_filter_that_was_full() -> None:
+def test_saturated_counter_stays_saturated() -> None:
     """A saturated counter stays saturated, so no present id is denied."""
     ids = IdFilter(1)
     for _ in range(300):
@@ -213,7 +213,7 @@ def test_filter_that_was_full() -> None:
     assert ids.may_have(TRACE)
 
 
-def test_ticks_that_come_and_go() -> None:
+def test_cancelled_ticks_take_no_memory() -> None:
     """Scheduling and cancelling the same ticks forever takes no memory."""
     wheel, needs = TimerWheel(), RefCounts()
     wheel.schedule(0, TRACE)

@@ -15,7 +15,7 @@ def test_uid_is_pinned() -> None:
     assert actual == "171f0aac-eb3d-5bcd-be50-f539abe8fd1d"
 
 
-def test_uid_is_the_chains() -> None:
+def test_uid_is_that_of_the_chain() -> None:
     """A later revision, window or verdict does not change the uid."""
     later = replace(FINDING, revision=2, verdict="held", first_ms=1, last_ms=2, closed_ms=3, witnesses=())
 

@@ -65,13 +65,13 @@ def test_no_thread_outlives_verification(made: Path) -> None:
     assert 0 == count
 
 
-def test_again_makes_nothing(root: Path) -> None:
+def test_existing_files_are_not_created_again(root: Path) -> None:
     """Existing files are not created again."""
     assert 0 == archive.advance(Directory(root), SEALS)
 
 
 @pytest.mark.parametrize("lost", [["007"], ["001.json"], ["001"]])
-def test_a_killed_maker_is_followed(made: Path, root: Path, lost: list[str]) -> None:
+def test_killed_archiver_is_continued(made: Path, root: Path, lost: list[str]) -> None:
     """If killed between a file and its manifest, or before both, the next run creates the same files."""
     for name in lost:
         for path in (root / "audit").rglob(f"{name}*"):
@@ -83,7 +83,7 @@ def test_a_killed_maker_is_followed(made: Path, root: Path, lost: list[str]) -> 
     assert [(made / name).read_bytes() for name in names] == [(root / name).read_bytes() for name in names]
 
 
-def test_another_file_in_its_place_is_not_taken(root: Path) -> None:
+def test_existing_file_with_other_content_is_an_error(root: Path) -> None:
     """An existing file with other content raises an error."""
     [first, second] = sorted((root / "audit").rglob("*.parquet"))
     shutil.copy(first, second)
@@ -135,7 +135,7 @@ def test_each_byte_of_the_trail_counts(tmp_path: Path) -> None:
     assert [] == [*archive.findings(Directory(tmp_path), 121, {})]
 
 
-def test_a_chain_that_was_cut_is_found(root: Path) -> None:
+def test_missing_end_of_the_chain_is_found(root: Path) -> None:
     """Records that were sealed long ago and are in no file are reported."""
     for path in (root / "audit").rglob("001*"):
         path.unlink()

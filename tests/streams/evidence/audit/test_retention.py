@@ -61,7 +61,7 @@ def wrong(store: Directory) -> list[str]:
 
 
 @pytest.mark.parametrize(("before", "left"), [(0, [0, 1, 2]), (59, [0, 1, 2]), (60, [1, 2]), (150, [2]), (999, [])])
-def test_only_files_that_are_old_as_a_whole_go(store: Directory, before: int, left: list[int]) -> None:
+def test_only_completely_old_files_are_removed(store: Directory, before: int, left: list[int]) -> None:
     """A file is removed once its last record was sealed before the time; the chain still verifies."""
     retain(store, before)
 
@@ -77,7 +77,7 @@ def test_a_dry_run_removes_nothing(store: Directory) -> None:
     assert 0 == acts.count(store)
 
 
-def test_what_was_removed_is_named_with_its_hashes(store: Directory) -> None:
+def test_act_records_the_removed_files(store: Directory) -> None:
     """The act records a removed file, its times, and its number of records."""
     manifest = archive.read(store, 0)
 
@@ -89,7 +89,7 @@ def test_what_was_removed_is_named_with_its_hashes(store: Directory) -> None:
 
 
 @pytest.mark.parametrize(("hold", "left"), [((0, 1), [0]), ((59, 60), [0]), ((60, 61), [1]), ((30, 130), [0, 1, 2])])
-def test_what_is_under_hold_stays(store: Directory, hold: tuple[int, int], left: list[int]) -> None:
+def test_files_under_hold_are_kept(store: Directory, hold: tuple[int, int], left: list[int]) -> None:
     """A file with anything from the period of a hold is kept, however old it is, until the hold is released."""
     bounds = [START_MS + minute * MINUTE_MS for minute in hold]
     act(store, Hold(bounds[0], bounds[1], "case 4711"))
@@ -104,7 +104,7 @@ def test_what_is_under_hold_stays(store: Directory, hold: tuple[int, int], left:
     assert [] == wrong(store)
 
 
-def test_a_removal_that_was_killed_is_ended(store: Directory, made: Path) -> None:
+def test_killed_removal_is_completed(store: Directory, made: Path) -> None:
     """If killed between the act and the files, the next run removes them, without an act of its own."""
     retain(store, 100)
     file = archive.read(store, 0).manifest.file
@@ -126,7 +126,7 @@ def test_a_file_that_was_changed_is_not_removed(store: Directory) -> None:
         retain(store, 999)
 
 
-def test_the_trail_is_asked_of_what_is_left(store: Directory) -> None:
+def test_remaining_files_are_verified_after_a_removal(store: Directory) -> None:
     """Removed files are not reported as missing, and everything else is checked."""
     with trail.opened(store) as database:
         [before] = database.execute("SELECT count(*) FROM audit_spans WHERE seal >= 60").fetchall()
@@ -150,7 +150,7 @@ def test_a_forged_removal_hides_nothing(store: Directory) -> None:
         assert [before] == database.execute("SELECT count(*) FROM audit_spans").fetchall()
 
 
-def test_a_file_that_nobody_removed_is_missed(store: Directory) -> None:
+def test_missing_file_without_an_act_is_found(store: Directory) -> None:
     """Only files that an act names may be missing."""
     retain(store, 100)
 
@@ -159,7 +159,7 @@ def test_a_file_that_nobody_removed_is_missed(store: Directory) -> None:
     assert any("000/001.json: missing" in text for text in wrong(store))
 
 
-def test_an_act_that_is_gone_is_found(store: Directory) -> None:
+def test_missing_act_is_found(store: Directory) -> None:
     """Without the act the file that it removed is reported as missing."""
     retain(store, 100)
 
@@ -219,7 +219,7 @@ def test_a_removal_under_hold_is_found(store: Directory) -> None:
     assert any("which hold 0 protects" in text for text in wrong(store))
 
 
-def test_a_hold_that_comes_meanwhile_is_not_passed_over(store: Directory) -> None:
+def test_concurrent_hold_stops_a_removal(store: Directory) -> None:
     """A removal that was planned before the hold was made is refused as a whole."""
     done = acts.read_all(store, VERIFIERS)
     act(store, Hold(START_MS, NOW_MS, "case 4711"))

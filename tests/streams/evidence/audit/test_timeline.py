@@ -48,7 +48,7 @@ def test_a_browser_shows_the_moments(found: Timeline, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(chromium.PROGRAM is None, reason="needs Chromium")
-def test_on_paper_everything_is_there(found: Timeline, tmp_path: Path) -> None:
+def test_printed_page_is_complete(found: Timeline, tmp_path: Path) -> None:
     """Printed, each moment is on some sheet, and the first one names the actor."""
     file = tmp_path / "who.html"
     file.write_text(page(ACTOR, found, START_MS, END_MS, VERIFY))
@@ -77,7 +77,7 @@ def test_moments_are_in_the_order_in_which_they_happened(found: Timeline) -> Non
     assert 2 == page(ACTOR, found, START_MS, END_MS, VERIFY).count("judged at ")
 
 
-def test_how_complete_it_is_is_said(found: Timeline) -> None:
+def test_completeness_is_shown(found: Timeline) -> None:
     """The page shows how far the evidence reaches, what cannot be read, and how to verify it."""
     text = Figures(page(ACTOR, found, START_MS, END_MS, VERIFY)).text
     gaps = Completeness(sealed_ms=None, judged_to_ms=None, unreadable=("seals/000/000/007.tlog",), lost=3)
@@ -99,7 +99,7 @@ def test_the_witnesses_of_a_broken_trace_are_shown(found: Timeline) -> None:
     assert "export users" in text
 
 
-def test_nothing_is_said_of_nobody() -> None:
+def test_actor_without_records() -> None:
     """An actor without any record has a page that says so."""
     text = page("user.id=nobody", Timeline([], WHOLE), START_MS, END_MS, VERIFY)
 

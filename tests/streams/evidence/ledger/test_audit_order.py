@@ -58,7 +58,7 @@ def findings(store: Directory) -> list[Finding]:
     return [*Verification(store, [SIGNER.verifier()]).findings()]
 
 
-def test_a_forged_position_keeps_no_record_out(tmp_path: Path) -> None:
+def test_forged_position_suppresses_no_record(tmp_path: Path) -> None:
     """After a record that claims the highest position, a hundred records of a source are sealed nevertheless.
 
     Verification names the records that do not follow it.
@@ -93,7 +93,7 @@ def test_a_record_is_not_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_every_repeat_is_left_out(tmp_path: Path, seed: int) -> None:
+def test_repeated_records_are_sealed_once(tmp_path: Path, seed: int) -> None:
     """Whatever was written again, from any seal, and however often the ledger was restarted: each is sealed once."""
     chance = random.Random(seed)
     store, ledger = begun(tmp_path)

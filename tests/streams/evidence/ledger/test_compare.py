@@ -75,7 +75,7 @@ def test_an_honest_ledger_agrees(tmp_path: Path, copy: Path) -> None:
     assert [f"6 coverage records agree, up to {until} of record time", "no differences"] == done.stdout.splitlines()
 
 
-def test_a_history_made_anew_is_found(tmp_path: Path, copy: Path) -> None:
+def test_rebuilt_history_is_found(tmp_path: Path, copy: Path) -> None:
     """With all broken traces reported as held and the chain rebuilt, evidence verifies, and differs from the copy."""
     store = sealed(tmp_path / "e", history({}))
 
@@ -87,7 +87,7 @@ def test_a_history_made_anew_is_found(tmp_path: Path, copy: Path) -> None:
     assert "2 coverage records agree" in done.stdout
 
 
-def test_counts_that_were_left_out_are_found(tmp_path: Path, copy: Path) -> None:
+def test_omitted_counts_are_found(tmp_path: Path, copy: Path) -> None:
     """The counts of a minute are omitted, with what refers to them: there are fewer than in the copy."""
     records = history({2, 4})
     reached = evidence.START
@@ -123,7 +123,7 @@ def test_a_minute_without_coverage_is_found(tmp_path: Path, copy: Path) -> None:
     ]
 
 
-def test_evidence_that_was_changed_is_found_first(tmp_path: Path, copy: Path) -> None:
+def test_changed_evidence_is_found_first(tmp_path: Path, copy: Path) -> None:
     """Coverage alone proves nothing: the evidence is verified too."""
     sealed(tmp_path / "e", history({2, 4}))
     seal = tmp_path / "e" / "seals/000/000/002.tlog"

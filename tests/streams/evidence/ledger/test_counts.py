@@ -247,7 +247,7 @@ FORGED: dict[str, tuple[Forge, Fault, str]] = {
 
 @pytest.mark.parametrize("is_split", [False, True], ids=["one process", "several"])
 @pytest.mark.parametrize("forged", FORGED)
-def test_what_cannot_be_so_is_found(
+def test_contradictions_are_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forged: str, *, is_split: bool
 ) -> None:
     """A forgery that was sealed and signed is found by its content."""
@@ -260,7 +260,7 @@ def test_what_cannot_be_so_is_found(
     assert any(one.fault is fault and message in one.message for one in findings), findings
 
 
-def test_nothing_is_found_wherever_seals_are_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_valid_history_verifies_wherever_seals_are_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever the seals are split, the state before each part is known from the parts before."""
     store = sealed(tmp_path, history())
 

@@ -55,7 +55,7 @@ def line_of(value: bytes | None) -> bytes:
 
 
 @given(contents, contents | texts_like_json, st.lists(st.tuples(st.text(max_size=5), contents), max_size=3))
-def test_a_record_comes_back(key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes | None]]) -> None:
+def test_record_round_trip(key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes | None]]) -> None:
     """Key, value and headers are in the line as they were, and the line has no newline in it."""
     line = entry.encode_line(offset=7, time_ms=5, key=key, value=value, headers=headers)
 
@@ -71,7 +71,7 @@ def test_a_record_comes_back(key: bytes | None, value: bytes | None, headers: li
 
 
 @given(texts_like_json)
-def test_what_stands_as_json_is_json(value: bytes) -> None:
+def test_line_is_json_for_other_tools(value: bytes) -> None:
     """A line is JSON for other tools too, whatever the value; an embedded object keeps its meaning."""
     line = line_of(value)
 
@@ -93,7 +93,7 @@ def test_what_stands_as_json_is_json(value: bytes) -> None:
         b'{"a":[' + b"[]," * 500 + b"[]]}",
     ],
 )
-def test_an_object_stands_as_it_is(value: bytes) -> None:
+def test_object_is_embedded_unchanged(value: bytes) -> None:
     """An object is embedded byte for byte, with spaces and escapes."""
     line = line_of(value)
 
@@ -126,14 +126,14 @@ def test_an_object_stands_as_it_is(value: bytes) -> None:
         b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
     ],
 )
-def test_other_text_stands_as_text(value: bytes) -> None:
+def test_other_text_is_stored_as_text(value: bytes) -> None:
     """A value that is not an object, not JSON for every tool, or not on one line is stored as a string."""
     back = entry.decode(line_of(value))
 
     assert (value, b"") == ((back.value or "").encode(), bytes(back.json))
 
 
-def test_other_bytes_stand_in_base64() -> None:
+def test_other_bytes_are_stored_in_base64() -> None:
     """UTF-8 is readable by people; everything else is in base64."""
     line = entry.encode_line(offset=1, time_ms=2, key=b"k", value=b'{"a":"\xff"}', headers=[("h", b"x")])
 
@@ -141,7 +141,7 @@ def test_other_bytes_stand_in_base64() -> None:
 
 
 @pytest.mark.parametrize("line", [b"", b"{}", b'{"offset":"1","time_ms":2}', b'{"offset":1,"time_ms":2,"key":"\xff"}'])
-def test_no_entry(line: bytes) -> None:
+def test_invalid_entry(line: bytes) -> None:
     """Lines that are not entries are refused."""
     with pytest.raises(msgspec.DecodeError):
         entry.decode(line)
@@ -150,13 +150,13 @@ def test_no_entry(line: bytes) -> None:
 @pytest.mark.parametrize(
     "value", [b'{"x":3}', b'{"x":\n3}', b' {"x":3}', b'{"x":3,"y":' + b"[" * 200 + b"]" * 200 + b"}"]
 )
-def test_what_a_value_says_is_read_however_it_stands(value: bytes) -> None:
+def test_value_decodes_alike_from_json_and_text(value: bytes) -> None:
     """A value decodes to the same whether it is stored as JSON or as text."""
     assert [DecodedEntry(7, Point(3))] == reader.read([line_of(value)])
 
 
 @pytest.mark.parametrize("value", [b'{"y":3}', b'{"x":"3"}', b"[]", b"", b"\xff", b"{", None, b'{"a":1e400}'])
-def test_a_value_of_another_type_says_nothing(value: bytes | None) -> None:
+def test_value_of_another_type_is_not_decoded(value: bytes | None) -> None:
     """The value is not decoded, and the other entries are read."""
     good = line_of(b'{"x":1}')
 
@@ -166,7 +166,7 @@ def test_a_value_of_another_type_says_nothing(value: bytes | None) -> None:
 
 
 @pytest.mark.parametrize("line", [b"", b"{}", b'{"offset":1,"time_ms":2,"value":"\xff"}', b'{"a":' + b"[" * 100_000])
-def test_a_line_that_is_no_entry_says_nothing(line: bytes) -> None:
+def test_line_that_is_not_an_entry_is_none(line: bytes) -> None:
     """A line without an offset, or that cannot be read, is None, and the other entries are read."""
     good = line_of(b'{"x":1}')
 

@@ -47,7 +47,7 @@ def test_a_record_is_taken_once() -> None:
 
 
 @pytest.mark.parametrize("killed_after", ["nothing", "seal"])
-def test_a_killed_ledger_goes_on(tmp_path: Path, killed_after: str) -> None:
+def test_killed_ledger_continues(tmp_path: Path, killed_after: str) -> None:
     """If killed before or after it stored the seal, the next ledger has every record once, in one log."""
     store, ledger = Directory(tmp_path), Ledger(ORIGIN)
     ledger.follow(SIGNALS, "id")
@@ -68,7 +68,7 @@ def test_a_killed_ledger_goes_on(tmp_path: Path, killed_after: str) -> None:
     assert [] == findings(store)
 
 
-def test_of_two_ledgers_one_makes_the_seal(tmp_path: Path) -> None:
+def test_only_one_of_two_ledgers_creates_the_seal(tmp_path: Path) -> None:
     """The second ledger to create a seal gets an error, and the log has one history."""
     store = evidence.make(tmp_path)
     one, other = log.resume(store, [SIGNER]), log.resume(store, [SIGNER])
@@ -90,7 +90,7 @@ def test_a_seal_is_the_same_until_it_is_stored() -> None:
     assert ledger.seal(START_MS, [SIGNER]) == ledger.seal(START_MS, [SIGNER])
 
 
-def test_an_audit_record_that_was_written_twice_is_there_once(tmp_path: Path) -> None:
+def test_repeated_audit_record_is_skipped(tmp_path: Path) -> None:
     """A record whose source position is already in the log is skipped and counted, also after a restart."""
     store, ledger = Directory(tmp_path), Ledger(ORIGIN)
     ledger.follow(AUDIT, "id")
@@ -128,7 +128,7 @@ def test_an_audit_record_of_unknown_source_is_kept(header: bytes) -> None:
     assert len(ledger.logs[AUDIT].entries) == 2
 
 
-def test_a_topic_that_was_made_again_is_refused(tmp_path: Path) -> None:
+def test_recreated_topic_is_refused(tmp_path: Path) -> None:
     """The log rejects offsets of another topic of the same name."""
     ledger = log.resume(evidence.make(tmp_path), [SIGNER])
 
@@ -184,7 +184,7 @@ def test_evidence_of_another_key_is_not_continued(tmp_path: Path, signer: Signer
     assert log.resume(store, [Signer.generated(ORIGIN), SIGNER]).number == 4
 
 
-def test_the_cover_says_what_was_judged(tmp_path: Path) -> None:
+def test_seal_sums_what_was_judged(tmp_path: Path) -> None:
     """A seal sums the counts per rule and the input of its coverage records."""
     evidence.make(tmp_path, 1)
 
@@ -220,7 +220,7 @@ def test_a_truncated_seal_is_refused() -> None:
 
 
 @pytest.mark.parametrize("line", [b"{}", b"\xff", b"[" * 100_000, b'{"schema":4}'])
-def test_no_seal(line: bytes) -> None:
+def test_invalid_seal(line: bytes) -> None:
     """Anything that is not a seal is refused."""
     with pytest.raises(msgspec.DecodeError):
         seal.decode(line)
@@ -235,7 +235,7 @@ def test_a_seal_of_another_schema_says_so(tmp_path: Path) -> None:
         seal.decode(line.replace(b'"schema":3', b'"schema":1', 1))
 
 
-def test_the_parts_of_a_file_come_back(tmp_path: Path) -> None:
+def test_parts_of_a_file_round_trip(tmp_path: Path) -> None:
     """Line, entries and note form the same file again, and the note is the signed one."""
     store, ledger = Directory(tmp_path), Ledger(ORIGIN)
     evidence.follow(ledger)

@@ -116,7 +116,7 @@ def test_consistency_is_proved_for_a_beginning_alone(old_size: int, size: int) -
 
 
 @given(sizes)
-def test_frontier_comes_back_and_goes_on(size: int) -> None:
+def test_unpacked_frontier_grows_alike(size: int) -> None:
     """An unpacked frontier grows like the tree it was packed from."""
     tree = Frontier()
     tree.extend(leaves(size))
@@ -128,7 +128,7 @@ def test_frontier_comes_back_and_goes_on(size: int) -> None:
     assert root(leaves(size)) == tree.root()
 
 
-def test_a_copy_grows_alone() -> None:
+def test_copy_is_independent() -> None:
     """Leaves appended to a copy are not in the original."""
     tree = Frontier()
 
@@ -145,7 +145,7 @@ def test_peaks_of_another_size_are_refused(size: int, packed: bytes) -> None:
 
 
 @pytest.mark.parametrize("index", [-1, 3])
-def test_there_is_no_proof_of_what_is_not_there(index: int) -> None:
+def test_no_proof_outside_the_tree(index: int) -> None:
     """A leaf outside the tree and an old tree larger than it have no proof."""
     with pytest.raises(IndexError):
         inclusion_proof(LEAVES[:3], index)

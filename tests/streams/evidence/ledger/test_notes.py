@@ -26,7 +26,7 @@ log_key = Signer.generated("example.com/log")
 witness_key = Signer.generated("witness.example", Algorithm.COSIGNATURE_V1)
 
 
-def test_a_note_is_the_one_that_go_signs() -> None:
+def test_signature_equals_that_of_go() -> None:
     """The documentation's key signs the documentation's text with the documentation's signature."""
     note = notes.sign(GO_TEXT, [Signer.decode(GO_PRIVATE)])
 
@@ -152,14 +152,14 @@ def test_any_bytes_are_a_note_or_refused(content: bytes) -> None:
         b"\xff\n\n\xe2\x80\x94 name AAAAAAA=\n",
     ],
 )
-def test_no_note(content: bytes) -> None:
+def test_invalid_note(content: bytes) -> None:
     """A note that is not in canonical form is refused."""
     with pytest.raises(NoteError):
         notes.decode(content)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a+b", "a\nb"])
-def test_no_key_name(name: str) -> None:
+def test_invalid_key_name(name: str) -> None:
     """A name that would make a line of a note ambiguous is refused."""
     with pytest.raises(NoteError, match="not a valid key name"):
         Signer.generated(name)
@@ -169,14 +169,14 @@ def test_no_key_name(name: str) -> None:
     "line",
     ["", "PeterNeumann", GO_PUBLIC.replace("c74f20a3", "c74f20a4"), GO_PUBLIC[:-4], GO_PUBLIC.replace("+AR", "+CR")],
 )
-def test_no_public_key(line: str) -> None:
+def test_invalid_public_key(line: str) -> None:
     """A damaged public key is refused."""
     with pytest.raises(NoteError):
         Verifier.decode(line)
 
 
 @pytest.mark.parametrize("line", ["", GO_PUBLIC, GO_PRIVATE.replace("c74f20a3", "c74f20a4"), GO_PRIVATE[:-4]])
-def test_no_private_key(line: str) -> None:
+def test_invalid_private_key(line: str) -> None:
     """A damaged private key is refused, and not shown."""
     with pytest.raises(NoteError) as raised:
         Signer.decode(line)

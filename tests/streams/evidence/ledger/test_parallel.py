@@ -21,7 +21,7 @@ def test_few_seals_stay_in_this_process(end: int) -> None:
     assert [(5, end, os.getpid())] == [*map_seal_ranges(bounds, 5, end)]
 
 
-def test_many_seals_are_shared_out_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_seals_are_divided_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each seal is in one range, in another process, and there are two processes per processor."""
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
 
@@ -32,6 +32,6 @@ def test_many_seals_are_shared_out_in_order(monkeypatch: pytest.MonkeyPatch) -> 
     assert os.getpid() not in {number for _, _, number in found}
 
 
-def test_no_seals_are_one_empty_share() -> None:
+def test_no_seals_are_one_empty_range() -> None:
     """An empty range has a result, too."""
     assert [(0, 0, os.getpid())] == [*map_seal_ranges(bounds, 0, 0)]

@@ -111,7 +111,7 @@ def record_of(minute: int, **ends: tuple[int, int]) -> Coverage:
     return msgspec.structs.replace(evidence.coverage(0, minute), sources=sources)
 
 
-def test_a_source_that_pauses_goes_on_where_it_ended() -> None:
+def test_paused_source_continues_where_it_ended() -> None:
     """The end of each source is known through minutes that only continued, and those without its records."""
     continuity = CoverageContinuity()
     minutes = [record_of(at, spans=(at, at + 1), logs=(at, at + 1)) for at in range(3)]
@@ -143,7 +143,7 @@ def test_the_end_of_each_source_is_joined() -> None:
     assert ["logs[0] continues at 9, but the record before ended at 8"] == found
 
 
-def test_a_source_named_twice_is_seen() -> None:
+def test_source_named_twice_is_compared_in_order() -> None:
     """A record that names a source partition twice is compared in its order, also after one like it."""
     twice = [
         SourceCoverage(topic="t", partition=0, epoch=1, from_offset=begin, to_offset=end)
@@ -164,7 +164,7 @@ def test_a_source_named_twice_is_seen() -> None:
     ] == found
 
 
-def test_lost_ranges_are_as_they_were_told() -> None:
+def test_lost_ranges_are_merged_only_if_they_differ() -> None:
     """Equal lost ranges stay as they are; differing ones are merged into a sorted list."""
     lost = [(5, 6), (1, 2)]
     one = SourceCoverage(topic="t", partition=0, epoch=1, from_offset=0, to_offset=9, lost=lost, dead_letters=0)

@@ -55,7 +55,7 @@ def test_names_are_those_in_the_directory(store: Storage) -> None:
     assert {"a", "d"} == {*store.names("")} - {storage.PARTIAL}
 
 
-def test_what_is_not_there_cannot_be_read(store: Storage) -> None:
+def test_missing_file_cannot_be_read(store: Storage) -> None:
     """A missing file is reported as missing."""
     with pytest.raises(FileNotFoundError):
         store.read("a/b")
@@ -117,7 +117,7 @@ def test_evidence_is_for_its_owner_and_group(tmp_path: Path, umask: int, file: i
     assert {directory} == {path.stat().st_mode & 0o777 for path in made if path.is_dir()}
 
 
-def test_what_a_killed_ledger_left_is_cleared(tmp_path: Path) -> None:
+def test_partial_files_of_a_killed_ledger_are_removed(tmp_path: Path) -> None:
     """The next ledger removes an old partial file, not one that another may be writing; a reader removes nothing."""
     partial = tmp_path / storage.PARTIAL
     partial.mkdir()
@@ -137,7 +137,7 @@ def test_what_a_killed_ledger_left_is_cleared(tmp_path: Path) -> None:
     ("place", "retention_s"),
     [("nosuch://x", None), ("memory://x", 5), ("/tmp/x", 5)],  # noqa: S108, nothing is made
 )
-def test_a_target_that_cannot_do_it_is_refused(place: str, retention_s: int | None) -> None:
+def test_unsupported_target_is_refused(place: str, retention_s: int | None) -> None:
     """An unknown kind of URL, and a retention without locks, are configuration errors."""
     with pytest.raises(ConfigError):
         open_storage(place, retention_s)

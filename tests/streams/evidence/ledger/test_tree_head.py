@@ -23,7 +23,7 @@ hashes = st.binary(min_size=32, max_size=32)
 
 
 @given(st.builds(TreeHead, st.just("a.b/c"), st.integers(0, 10**18), hashes, hashes))
-def test_a_tree_head_comes_back(head: TreeHead) -> None:
+def test_tree_head_round_trip(head: TreeHead) -> None:
     """An encoded tree head decodes to the same."""
     assert head == tree_head.decode(head.text())
 
@@ -44,7 +44,7 @@ def test_a_tree_head_comes_back(head: TreeHead) -> None:
         TEXT.replace("seal leaf:00", "seal leaf:AA"),
     ],
 )
-def test_no_tree_head(text: str) -> None:
+def test_invalid_tree_head(text: str) -> None:
     """A tree head that is not in canonical form is refused."""
     with pytest.raises(NoteError):
         tree_head.decode(text)

@@ -174,7 +174,7 @@ def test_every_inserted_or_removed_byte_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.go
-def test_the_note_in_a_file_is_what_stands_under_its_empty_line(root: Path) -> None:
+def test_note_follows_the_empty_line_of_a_file(root: Path) -> None:
     """`sed` extracts the signed note, and Go verifies it."""
     path = root / storage.seal_path(1)
 
@@ -189,7 +189,7 @@ def test_the_note_in_a_file_is_what_stands_under_its_empty_line(root: Path) -> N
 
 
 @pytest.mark.parametrize("left", range(MINUTES))
-def test_a_cut_tail_is_found_against_a_head(root: Path, left: int) -> None:
+def test_truncation_is_found_with_a_head(root: Path, left: int) -> None:
     """If the last minutes are missing, a head obtained elsewhere shows it."""
     known = head(root, MINUTES - 1)
     for number in range(left, MINUTES):
@@ -201,7 +201,7 @@ def test_a_cut_tail_is_found_against_a_head(root: Path, left: int) -> None:
     assert left == 0 or len(found) == 1
 
 
-def test_lines_of_a_seal_are_bound_to_their_place(root: Path) -> None:
+def test_lines_of_a_seal_are_bound_to_their_position(root: Path) -> None:
     """Entries that are swapped, removed or duplicated are found, in their log."""
     path = root / storage.seal_path(1)
     parts = seal.split(path.read_bytes())
@@ -226,7 +226,7 @@ def test_lines_of_a_seal_are_bound_to_their_place(root: Path) -> None:
     "name",
     ["note.txt", "seals/more", "seals/001", "seals/000/000/extra.tlog", "seals/000/000/1.tlog", "checkpoints"],
 )
-def test_files_of_nobody_are_found(root: Path, name: str) -> None:
+def test_unknown_files_are_found(root: Path, name: str) -> None:
     """A file that the ledger did not make is found."""
     (root / name).parent.mkdir(parents=True, exist_ok=True)
     (root / name).write_bytes(b"")
@@ -242,7 +242,7 @@ def test_no_evidence_is_a_finding(tmp_path: Path) -> None:
     assert [Fault.MISSING] == [finding.fault for finding in findings(tmp_path)]
 
 
-def test_a_history_rewritten_with_the_key_shows_against_a_head(root: Path, tmp_path: Path) -> None:
+def test_rewritten_history_is_found_with_a_head(root: Path, tmp_path: Path) -> None:
     """The holder of the key can make other evidence, but not with a known head."""
     known = head(root, 2)
     evidence.make(tmp_path / "other", MINUTES, partitions=1)
@@ -331,7 +331,7 @@ def test_a_minute_without_coverage_is_a_gap(tmp_path: Path) -> None:
     ] == [one.removeprefix("facts partition 0: ") for one in said]
 
 
-def test_partitions_and_epochs_are_on_their_own(tmp_path: Path) -> None:
+def test_partitions_and_epochs_are_independent(tmp_path: Path) -> None:
     """Another facts partition may begin anywhere, and so may a source whose topic was recreated."""
     second = evidence.coverage(0, 1)
     again = verdicts.Coverage(

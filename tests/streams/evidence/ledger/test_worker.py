@@ -75,7 +75,7 @@ def verify(own: LedgerSettings) -> tuple[list[str], Verification]:
     return [finding.text() for finding in verification.findings()], verification
 
 
-def test_what_is_there_is_sealed_at_the_end(settings: Settings, own: LedgerSettings) -> None:
+def test_existing_records_are_sealed_at_the_end(settings: Settings, own: LedgerSettings) -> None:
     """A ledger that is stopped at once still seals what was on the topics."""
     produce(settings, b"1", b"2")
     before = metrics.totals()
@@ -132,7 +132,7 @@ def test_records_that_no_client_can_read_are_a_gap(settings: Settings, own: Ledg
     assert verification.totals.entries["signals"] == 2
 
 
-def test_evidence_that_was_cut_is_not_continued(settings: Settings, own: LedgerSettings, tmp_path: Path) -> None:
+def test_truncated_evidence_is_not_continued(settings: Settings, own: LedgerSettings, tmp_path: Path) -> None:
     """If the topic has a tree head that the storage lacks, no other history is started."""
     produce(settings, b"1")
     with working(settings, own):
@@ -163,9 +163,7 @@ OTHER_SIGNER = Signer.generated(ORIGIN)
     ],
 )
 @pytest.mark.parametrize("count", [1, STEPS_BACK[0] + 1])
-def test_what_the_ledger_did_not_sign_is_passed_over(
-    settings: Settings, own: LedgerSettings, note: bytes, count: int
-) -> None:
+def test_foreign_tree_heads_are_skipped(settings: Settings, own: LedgerSettings, note: bytes, count: int) -> None:
     """Other writers to the topic do not stop the ledger; a warning names their records."""
     produce(settings, b"1")
     with working(settings, own):
@@ -193,7 +191,7 @@ def test_what_the_ledger_did_not_sign_is_passed_over(
     assert any(entry.get("count") == count for entry in logged), logged
 
 
-def test_what_was_stored_but_not_published_is_published(settings: Settings, own: LedgerSettings) -> None:
+def test_unpublished_tree_heads_are_published(settings: Settings, own: LedgerSettings) -> None:
     """Tree heads that a killed ledger stored are published once the next one has started."""
     produce(settings, b"1")
     with working(settings, own) as worker:
@@ -223,7 +221,7 @@ def test_a_damaged_seal_is_not_published(settings: Settings, own: LedgerSettings
         LedgerWorker(settings, own)
 
 
-def test_topics_must_be_there(kafka: str, fresh_prefix: str, own: LedgerSettings, tmp_path: Path) -> None:
+def test_missing_topics_are_an_error(kafka: str, fresh_prefix: str, own: LedgerSettings, tmp_path: Path) -> None:
     """Without its topics the ledger names the command to run."""
     with pytest.raises((ConfigError, StateError)):
         LedgerWorker(Settings(bootstrap=kafka, state_dir=tmp_path, prefix=fresh_prefix), own)

@@ -34,14 +34,14 @@ def test_the_first_record_says_only_where_judging_began() -> None:
     assert [Gap(0, 10, [0])] == found
 
 
-def test_a_partition_that_never_spoke_judged_nothing() -> None:
+def test_partition_without_coverage_judged_nothing() -> None:
     """A partition with a log and no coverage is lacking in the whole period."""
     assert [Gap(0, 40, [1])] == gaps({0: covered((0, 40))}, {0, 1}, 0, 40)
     assert [Gap(0, 40, [])] == gaps({}, (), 0, 40)
 
 
 @given(st.dictionaries(st.integers(0, 3), _times, min_size=1, max_size=3))
-def test_gaps_are_what_a_count_by_hand_finds(times: dict[int, list[tuple[int, int]]]) -> None:
+def test_gaps_match_a_naive_count(times: dict[int, list[tuple[int, int]]]) -> None:
     """A moment is in a gap if and only if some partition has no record over it."""
     partitions = {number: PartitionCoverage(judged=judged) for number, judged in times.items()}
 

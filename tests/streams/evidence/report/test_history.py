@@ -45,7 +45,7 @@ def push(fingerprint: str, by: str, revision: str) -> PushRecord:
     return PushRecord(rule_set=fingerprint, pushed_by=by, pushed_ms=1, origin=Origin.PUSH, revision=revision)
 
 
-def test_a_push_of_the_past_shows_when_it_was_sealed(tmp_path: Path) -> None:
+def test_backdated_push_shows_when_it_was_sealed(tmp_path: Path) -> None:
     """Whoever may set the time of a record can backdate an activation, but not when the ledger sealed it."""
     found, _ = compile_texts({"a.rules": '// "Access is audited"\npii.access and audit.log\n'})
     record = RuleSetRecord(texts=dict(found.texts), pushed_by="ann", pushed_ms=1)

@@ -36,7 +36,7 @@ def schema() -> Any:  # noqa: ANN401 - JSON
     ],
     ids=["whole", "not whole"],
 )
-def test_nist_takes_it(tmp_path: Path, quarter: Quarter) -> None:
+def test_document_is_valid_oscal(tmp_path: Path, quarter: Quarter) -> None:
     """The OSCAL form of any report is valid, and the same each time."""
     quarter.root = tmp_path
     quarter.make()

@@ -54,7 +54,7 @@ def test_a_browser_shows_the_figures_of_the_json(report: Report, tmp_path: Path)
 
 
 @pytest.mark.skipif(chromium.PROGRAM is None, reason="needs Chromium")
-def test_on_paper_the_first_sheet_says_what_was_not_judged(report: Report, tmp_path: Path) -> None:
+def test_printed_page_begins_with_what_was_not_judged(report: Report, tmp_path: Path) -> None:
     """Printed, the statement, gaps and lost input are on the first sheet, and rules begin on a new sheet."""
     file = tmp_path / "report.html"
     file.write_text(page(report))
@@ -69,14 +69,14 @@ def test_on_paper_the_first_sheet_says_what_was_not_judged(report: Report, tmp_p
     assert "How to verify" in "".join(others)
 
 
-def test_the_page_needs_nothing_else(report: Report) -> None:
+def test_page_is_self_contained(report: Report) -> None:
     """It has nothing that a browser would load."""
     text = page(report)
 
     assert [] == re.findall(r"<script|<link|<img|<iframe|\bsrc=|url\(|@import|https?:", text)
 
 
-def test_the_first_page_says_what_was_not_judged(report: Report) -> None:
+def test_gaps_precede_the_rules(report: Report) -> None:
     """Gaps and lost input precede the rules, in words and as figures."""
     first, _, _ = Figures(page(report)).text.partition("Rules\n")
 
@@ -117,15 +117,15 @@ def test_a_table_names_its_columns(report: Report) -> None:
     assert "<th>" not in text
 
 
-def test_a_chart_says_its_figures(report: Report) -> None:
-    """Who does not see a chart hears its sums, and the bars differ by more than their colour."""
+def test_charts_have_their_figures_as_text(report: Report) -> None:
+    """A screen reader reads the sums of a chart, and its bars differ by more than their colour."""
     text = page(report)
 
     assert 'aria-label="Verdicts a day: 11,255 held, 0 undetermined, 2 broken on 4 days, at most' in text
     assert 'aria-label="Judged: 98.96 % of the period, with 1 gap"' in text
 
 
-def test_the_page_says_what_it_cannot_prove(report: Report) -> None:
+def test_page_states_what_it_cannot_prove(report: Report) -> None:
     """The page states what the ledger's operator could hide, how to detect it, and that pushers name themselves."""
     shown = page(report)
 

@@ -147,7 +147,7 @@ def vanta(url: str, secret: str = "s3cret", resource: str = "res1") -> Vanta:  #
 
 
 @pytest.mark.parametrize("target", [drata, vanta])
-def test_twice_is_as_once(platform: tuple[str, Account], target: Any) -> None:  # noqa: ANN401 - either
+def test_push_is_idempotent(platform: tuple[str, Account], target: Any) -> None:  # noqa: ANN401 - either
     """Pushing the same figures changes nothing, and new ones replace the old."""
     url, account = platform
     target(url).push([FIRST, SECOND])
@@ -163,7 +163,7 @@ def test_twice_is_as_once(platform: tuple[str, Account], target: Any) -> None:  
 
 
 @pytest.mark.parametrize("target", [drata, vanta])
-def test_what_fails_for_a_while_is_tried_again(platform: tuple[str, Account], target: Any) -> None:  # noqa: ANN401
+def test_temporary_failures_are_retried(platform: tuple[str, Account], target: Any) -> None:  # noqa: ANN401
     """Rate limits and server errors are retried, after the wait that the server names."""
     url, account = platform
     account.failing = [(503, {}), (429, {"Retry-After": "0"}), (500, {})]
@@ -175,7 +175,7 @@ def test_what_fails_for_a_while_is_tried_again(platform: tuple[str, Account], ta
 
 
 @pytest.mark.parametrize("target", [drata, vanta])
-def test_what_goes_on_failing_ends(platform: tuple[str, Account], target: Any) -> None:  # noqa: ANN401 - either
+def test_retries_are_limited(platform: tuple[str, Account], target: Any) -> None:  # noqa: ANN401 - either
     """After some retries the command fails and says so."""
     url, account = platform
     account.failing = [(503, {})] * 50
@@ -187,9 +187,7 @@ def test_what_goes_on_failing_ends(platform: tuple[str, Account], target: Any) -
 
 
 @pytest.mark.parametrize("asked", ["86400", "Fri, 31 Dec 2100 23:59:59 GMT"])
-def test_no_server_says_when_this_program_ends(
-    platform: tuple[str, Account], monkeypatch: pytest.MonkeyPatch, asked: str
-) -> None:
+def test_retry_after_is_limited(platform: tuple[str, Account], monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
     """`Retry-After` is respected up to a limit."""
     url, account = platform
     waited: list[float] = []
@@ -201,9 +199,7 @@ def test_no_server_says_when_this_program_ends(
     assert [request.MOST_WAIT_S] == waited
 
 
-def test_a_time_that_the_server_asks_for_is_waited(
-    platform: tuple[str, Account], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_retry_after_is_respected(platform: tuple[str, Account], monkeypatch: pytest.MonkeyPatch) -> None:
     """Seconds are parsed; an invalid time counts as absent."""
     url, account = platform
     waited: list[float] = []
@@ -216,7 +212,7 @@ def test_a_time_that_the_server_asks_for_is_waited(
 
 
 @pytest.mark.parametrize("headers", [{}, {"Content-Encoding": "gzip"}])
-def test_no_answer_takes_all_memory(platform: tuple[str, Account], headers: dict[str, str]) -> None:
+def test_size_of_an_answer_is_limited(platform: tuple[str, Account], headers: dict[str, str]) -> None:
     """An answer above the limit is not read, nor one that would have to be decompressed."""
     url, account = platform
     content = gzip.compress(bytes(64 << 20)) if headers else bytes(request.ANSWER_BYTES + 1)
@@ -234,12 +230,12 @@ def test_figures_are_encrypted(url: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["http://localhost:1", "http://[::1]:1", "https://127.0.0.1:1"])
-def test_this_machine_may_be_asked_in_the_clear(url: str) -> None:
+def test_local_requests_may_be_unencrypted(url: str) -> None:
     """Nobody else can listen."""
     request.check_url(url)
 
 
-def test_nobody_there_is_said() -> None:
+def test_missing_answer_is_an_error() -> None:
     """Without an answer the command fails and says so."""
     with serving() as (url, _):
         pass
@@ -257,7 +253,7 @@ def test_nobody_there_is_said() -> None:
         (lambda url: vanta(url, resource="other"), "answers 404"),
     ],
 )
-def test_what_is_refused_is_not_tried_again(platform: tuple[str, Account], target: Any, reason: str) -> None:  # noqa: ANN401
+def test_refused_request_is_not_retried(platform: tuple[str, Account], target: Any, reason: str) -> None:  # noqa: ANN401
     """The platform's message is shown, and no secret."""
     url, account = platform
 

@@ -45,7 +45,7 @@ def test_a_pushed_rule_judges_only_what_begins_later() -> None:
     assert not few.is_proven
 
 
-def test_no_trace_is_said_of_judged_time_alone() -> None:
+def test_no_trace_is_stated_only_about_judged_time() -> None:
     """A rule that judged no part of the period says so, instead of that it applied to no trace."""
     life = Lifetime()
     lived(life, 4)
@@ -90,7 +90,7 @@ def test_a_rule_that_was_rolled_back_has_intervals_in_force() -> None:
     assert ["live", "live"] == [one.mode for one in few.versions]
 
 
-def test_what_is_read_again_counts_once() -> None:
+def test_repeated_reading_counts_once() -> None:
     """After an offsets reset the figures are those of the source, during and after the new reading."""
     life = Lifetime()
     lived(life, 4)
@@ -114,7 +114,7 @@ def test_what_is_read_again_counts_once() -> None:
     assert "From 1970-01-01 00:02 on" in page(after)
 
 
-def test_a_minute_of_which_no_reading_has_all_is_not_judged() -> None:
+def test_minute_split_between_readings_is_not_judged() -> None:
     """If an earlier reading ends and the later one begins in one minute, that minute was read twice."""
     life = Lifetime()
     life.wait(200)
@@ -135,7 +135,7 @@ def test_a_minute_of_which_no_reading_has_all_is_not_judged() -> None:
     assert not audited.is_whole
 
 
-def test_a_new_rule_over_the_past_takes_nothing_from_the_others() -> None:
+def test_reading_with_other_rules_keeps_earlier_verdicts() -> None:
     """After a reading with another set, earlier verdicts of removed rules stay in force."""
     life = Lifetime("few")
     lived(life, 4, "audit.log")
@@ -170,7 +170,7 @@ def test_a_rule_that_is_no_longer_exercised_is_named() -> None:
     assert "No longer exercised" not in page(earlier)
 
 
-def test_a_service_that_sends_no_more_is_named() -> None:
+def test_silent_service_is_named() -> None:
     """It sent records in the fortnight before, and none for two days; one that still sends is not named."""
     life = Lifetime("both")
     for service in ("shop", "bank", "bank", "bank"):
@@ -188,7 +188,7 @@ def test_a_service_that_sends_no_more_is_named() -> None:
     assert [] == earlier.silent_services
 
 
-def test_nothing_is_whole_without_a_rule() -> None:
+def test_no_statement_without_a_rule() -> None:
     """There is no statement about a period in which no rule was in force, however well it was judged."""
     life = Lifetime("none")
     lived(life, 3)
@@ -200,7 +200,7 @@ def test_nothing_is_whole_without_a_rule() -> None:
     assert "Nothing: each of the" not in page(report)
 
 
-def test_the_time_in_which_windows_had_to_leave_is_not_judged() -> None:
+def test_time_of_an_eviction_is_not_judged() -> None:
     """Windows exceeded the disk limit: no rule is complete for that time, and the rest equals a recount.
 
     A trace that was read in part by then is not broken because of what was forgotten.

@@ -21,7 +21,7 @@ def made(quarter: Quarter, control: str | None = None) -> Report:
     return build(str(quarter.root), START_MS, None, control)
 
 
-def test_zero_is_said_when_every_hour_was_judged(tmp_path: Path) -> None:
+def test_zero_is_stated_when_every_hour_was_judged(tmp_path: Path) -> None:
     """A period that was judged completely, and in which nothing broke, has exactly that statement."""
     report = made(Quarter(tmp_path / "e", DAYS))
 
@@ -32,7 +32,7 @@ def test_zero_is_said_when_every_hour_was_judged(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("hour", [0, 30, 24 * DAYS - 1])
-def test_zero_is_not_said_when_an_hour_was_not_judged(tmp_path: Path, hour: int) -> None:
+def test_zero_is_not_stated_when_an_hour_was_not_judged(tmp_path: Path, hour: int) -> None:
     """An hour without coverage is named, and there is no statement about the whole period any more."""
     quarter = Quarter(tmp_path / "e", DAYS, not_judged={hour})
     quarter.make()
@@ -58,7 +58,7 @@ def test_zero_is_not_said_when_an_hour_was_not_judged(tmp_path: Path, hour: int)
         (Quarter(Path("e"), DAYS, dead_letters=1), "96 source records could not be read and became dead letters"),
     ],
 )
-def test_zero_is_not_said_when_input_was_lost(tmp_path: Path, quarter: Quarter, reason: str) -> None:
+def test_zero_is_not_stated_when_input_was_lost(tmp_path: Path, quarter: Quarter, reason: str) -> None:
     """Records that could not be judged prevent a statement, counted once however many partitions report them."""
     quarter.root = tmp_path / "e"
 
@@ -82,7 +82,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lines", [slice(1, 2), slice(2, 3), slice(-7, None)])
-def test_a_file_in_which_lines_are_missing_is_named(tmp_path: Path, lines: slice) -> None:
+def test_incomplete_file_is_named(tmp_path: Path, lines: slice) -> None:
     """A seal without one of its entries, or without its tree head, is never counted silently."""
     quarter = Quarter(tmp_path / "e", DAYS)
     quarter.make()
@@ -118,7 +118,7 @@ def test_counts_are_those_of_the_records(tmp_path: Path) -> None:
     assert "2 violations over 4 days" in rule.statement
 
 
-def test_a_control_has_its_rules_alone(tmp_path: Path) -> None:
+def test_control_has_only_its_rules(tmp_path: Path) -> None:
     """A report on one control, however it is spelled, is about the rules that name it."""
     report = made(Quarter(tmp_path / "e", DAYS), "HIPAA 164.312(b)")
 
