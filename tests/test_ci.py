@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from tests.support import paths
+from tests.support import paths, tiers
 
 WORKFLOWS = sorted((paths.ROOT / ".github" / "workflows").glob("*.yml"))
 HOOKS = paths.ROOT / ".pre-commit-config.yaml"
@@ -33,10 +33,20 @@ def test_every_supported_python_is_tested() -> None:
 
 def test_ci_runs_every_tier() -> None:
     """CI runs targets of the Makefile, among them `make test` with coverage and the slow tests."""
-    [tiers] = re.findall(r"for tier in (.*); do", (paths.ROOT / ".ci" / "run").read_text())
+    [run] = re.findall(r"for tier in (.*); do", (paths.ROOT / ".ci" / "run").read_text())
     targets = re.findall(r"^([a-z-]+):", (paths.ROOT / "Makefile").read_text(), re.MULTILINE)
 
-    assert {"coverage", "test-slow"} <= set(tiers.split()) <= set(targets)
+    assert {"coverage", "test-slow"} <= set(run.split()) <= set(targets)
+
+
+@pytest.mark.parametrize("entry", [*tiers.MEDIUM, *tiers.SLOW])
+def test_what_is_left_to_a_slower_tier_exists(entry: str) -> None:
+    """A test that was renamed does not move to a quicker tier unnoticed."""
+    file, _, test = entry.partition("::")
+    path = paths.ROOT / "tests" / file
+
+    assert path.exists()
+    assert not test or f"def {test}(" in path.read_text()
 
 
 @pytest.mark.parametrize("schema", ["vendor.github-workflows", "custom.github-workflows-require-timeout"])

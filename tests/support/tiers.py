@@ -85,7 +85,7 @@ SLOW = {
     "properties/test_fuzz_rules.py": "`make fuzz-rules` in short",
     "properties/test_fuzz_scan.py": "`make fuzz-scan` in short",
     "properties/test_summaries.py": "workers of three facts partitions are killed over many hours",
-    "streams/archive/test_s3.py": "a server that behaves like S3",
+    "differential/test_s3.py": "a server that behaves like S3",
     "streams/cli/test_run.py::test_create_time_is_allowed_or_changed": "programs",
     "streams/kafka/test_reader.py::test_damaged_batches_are_lost_ranges": "two brokers",
     "streams/evidence/ledger/test_s3.py": "a server that behaves like S3",
