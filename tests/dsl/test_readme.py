@@ -186,7 +186,7 @@ def test_keys_of_a_span_are_those_of_the_code() -> None:
     """The list of the keys of a span is complete."""
     [listed] = re.findall(r"Spans have (.*?)\. Only `name`", _PROSE)
 
-    assert set(KEYS) == set(_named(listed)) - {"body", "severity"}
+    assert set(KEYS) == set(_named(listed)) - {"body", "severity", "time"}
 
 
 def test_reserved_words_are_those_of_the_code() -> None:
