@@ -96,14 +96,6 @@ def _identity(occurrence: Occurrence) -> bytes:
     return occurrence.identity
 
 
-def smallest(keys: tuple[KeyHashes, ...]) -> tuple[KeyHashes, ...]:
-    """Return the keys of one occurrence that `Occurrences` would keep: at most the `MAX_VARIANTS` smallest."""
-    if len(keys) <= MAX_VARIANTS:
-        return keys
-    by_bytes = {msgspec.msgpack.encode(each): each for each in keys}
-    return tuple(by_bytes[encoded] for encoded in sorted(by_bytes)[:MAX_VARIANTS])
-
-
 def _smallest(variants: tuple[Variant, ...]) -> tuple[Variant, ...]:
     if len(variants) == 1:
         return variants

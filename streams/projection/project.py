@@ -17,7 +17,6 @@ from dsl import Atom, Interest, RuleSet, Span
 from dsl.judge.atoms import ANCESTRY, Pairing, Use
 from dsl.judge.events import AtomHit, kept_hits
 from dsl.judge.keys import AtomKey, HashFunction, hash_variants, key_hash
-from dsl.judge.occurrences import smallest
 from dsl.judge.span import Attributes, Value
 from streams.decode.convert import SERVICE
 from streams.decode.decoder import TraceSpans
@@ -141,8 +140,7 @@ class Projector:
         """Return the hashes of what is compared: the values as they are on the span, before redaction."""
         if atom.pairing is not Pairing.EACH:
             return () if span.start_ns is None else None
-        # Sessions keeps only this many; a span with 100,000 events would make a fact that fits in no message.
-        return smallest(hash_variants(atom.variants(span), self._hash_functions(atom)))
+        return hash_variants(atom.variants(span), self._hash_functions(atom))
 
     def _hash_functions(self, atom: Atom) -> list[HashFunction | None]:
         return [*(self._hash_function(atom, key) for key in atom.keys), *[key_hash] * len(atom.links)]

@@ -64,7 +64,11 @@ class AtomFacts(msgspec.Struct, array_like=True, gc=False, kw_only=True):
         if self.first_tick is None or tick < self.first_tick:
             self.first_tick = tick
         if fact.witness is not None:
-            self._add_witness(WitnessedSpan(fact.identity, fact.start_ns, fact.witness))
+            span = WitnessedSpan(fact.identity, fact.start_ns, fact.witness)
+            if self.witnesses:
+                self._add_witness(span)
+            else:
+                self.witnesses.append(span)
         if counted and fact.keys and fact.keys[0]:
             self._count_values(fact.keys, counted)
             return

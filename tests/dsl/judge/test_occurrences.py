@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dsl.judge import occurrences
-from dsl.judge.occurrences import MAX_OCCURRENCES, MAX_VARIANTS, Occurrence, Occurrences, Variant, smallest
+from dsl.judge.occurrences import MAX_OCCURRENCES, MAX_VARIANTS, Occurrence, Occurrences, Variant
 
 _keys = st.lists(
     st.tuples(st.none() | st.lists(st.sampled_from([b"x", b"y"]), max_size=2).map(tuple)), min_size=0, max_size=3
@@ -90,17 +90,3 @@ def test_without_keys_only_the_start_matters() -> None:
     occurrences.add(b"2", None, [])
 
     assert Occurrences(has_unstarted=True) == occurrences
-
-
-@given(
-    st.lists(st.tuples(st.none() | st.lists(st.binary(min_size=1, max_size=2), max_size=2).map(tuple)), max_size=24),
-    st.none() | st.integers(0, 3),
-)
-def test_no_more_keys_are_needed_than_are_kept(
-    keys: list[tuple[tuple[bytes, ...] | None, ...]], start_ns: int | None
-) -> None:
-    """An occurrence with only the smallest keys is remembered like one with all keys."""
-    few = smallest(tuple(keys))
-
-    assert remembered([(b"span", start_ns, keys)]) == remembered([(b"span", start_ns, [*few])])
-    assert len(few) <= MAX_VARIANTS
