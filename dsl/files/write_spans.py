@@ -59,7 +59,12 @@ def iso_ns(time_ns: int) -> str:
 
 
 def _event(event: Event) -> Value:
-    return {"name": _text(event.name), **({"attributes": _mapping(event.attributes)} if event.attributes else {})}
+    fields: dict[str, Value] = {"name": _text(event.name)}
+    if event.time_ns is not None:
+        fields["time"] = iso_ns(event.time_ns)
+    if event.attributes:
+        fields["attributes"] = _mapping(event.attributes)
+    return fields
 
 
 def _mapping(attributes: Attributes) -> dict[str, Value]:

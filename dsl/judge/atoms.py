@@ -133,7 +133,7 @@ class Atom:
     def variants(self, span: Span) -> tuple[KeyTexts, ...]:
         """Return the values of keys and links on a span that satisfies the atom, for an aggregate those of its events.
 
-        There is one tuple.
+        There is one tuple. For dedup, it has the values of the first event that satisfies the atom, if there is one.
         """
         return self._variants(span)
 
@@ -297,13 +297,15 @@ def _variants(name: str | None, where: Where | None, spec: AtomSpec, keys: _Keys
     if spec.use is Use.COMPARED or not spec.keys:
         return lambda span: (keys(span, span_hit(span)),)
 
-    def values(span: Span) -> Iterator[tuple[str, ...] | None]:
+    def of_events(span: Span) -> Iterator[KeyTexts]:
         for event in _events(span, name):
             if where is None or where(span, event):
-                yield from keys(span, span_hit(span)._replace(event=event))
+                yield keys(span, span_hit(span)._replace(event=event))
 
+    if spec.use is Use.DEDUP:
+        return lambda span: tuple(islice(of_events(span), 1))
     union = _union if spec.use is Use.DISTINCT else _largest
-    return lambda span: ((union(values(span)),),)
+    return lambda span: ((union(texts for (texts,) in of_events(span)),),)
 
 
 def _largest(numbers: Iterable[tuple[str, ...] | None]) -> tuple[str, ...] | None:

@@ -50,7 +50,7 @@ spans = st.builds(
     start_ns=times,
     end_ns=times,
     attributes=attributes,
-    events=st.lists(st.builds(Event, name=texts, attributes=attributes), max_size=2).map(tuple),
+    events=st.lists(st.builds(Event, name=texts, attributes=attributes, time_ns=times), max_size=2).map(tuple),
     resource=attributes,
     scope=attributes,
     scope_name=st.none() | texts.filter(bool),

@@ -34,6 +34,7 @@ SAME_ORDER = "when { payment } always { each payment has approval before with sa
 EVENTS = "when { model.call } never { model.call.where(injection.found exists) or injection.found.where(score > 0.5) }"
 LOGS = 'when { pii.access } always { audit.log.where(log.body contains "done") and count(audit.log) == 2 }'
 PARENTS = "when { db.query } always { each db.query has http.server above }"
+ORDERED = "when { agent } never { some tool has denied before }"
 DURATION = "when { job } never { job.where(span.duration > 1s) }"
 
 
@@ -110,6 +111,12 @@ def payments(*orders: str) -> bytes:
     return trace_request(*approvals, *paid)
 
 
+def agent(*events: str) -> bytes:
+    """A run of an agent with these events, a millisecond apart."""
+    times = [(name, START_NS + number * 10**6) for number, name in enumerate(events)]
+    return trace_request(span(1, "agent", events=[Span.Event(name=name, time_unix_nano=time) for name, time in times]))
+
+
 def model_call(score: float) -> bytes:
     """A model call in which something was found, twice."""
     found = Span.Event(name="injection.found", attributes=attributes(score=score))
@@ -123,6 +130,8 @@ def model_call(score: float) -> bytes:
         (SAME_ORDER, [payments("17", "18")], "broken"),
         (EVENTS, [trace_request(span(1, "model.call", events=[Span.Event(name="other")]))], "held"),
         (EVENTS, [model_call(0.75)], "broken"),
+        (ORDERED, [agent("tool", "denied")], "held"),
+        (ORDERED, [agent("tool", "denied", "tool")], "broken"),
         (LOGS, [trace_request(span(1, "pii.access")), logs_request(log("done", 1), log("done", 2))], "held"),
         (LOGS, [trace_request(span(1, "pii.access")), logs_request(log("done", 1), log("done", 1))], "broken"),
         (PARENTS, [trace_request(span(1, "http.server"), span(2, "inner", 1), span(3, "db.query", 2))], "held"),

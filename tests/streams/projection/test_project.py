@@ -515,6 +515,18 @@ def test_values_of_groups_travel_as_hashes(redaction: Redaction, *, is_keyed: bo
     assert [] == projector.uncomparable
 
 
+def test_values_of_groups_are_those_of_the_first_event() -> None:
+    """Whatever they are, text too, every name has its value; an event that does not satisfy the subject has no say."""
+    rules, _ = compile_texts({"t.rules": "// id: r\n// kind: pattern\n// dedup: user, order for 1h\na.where(x == 1)"})
+    events = tuple(Event("a", {"x": x, "user": user}) for x, user in [(2, "other"), (1, "m.ito"), (1, "a.cole")])
+    span = Span("s", identity=b"1", start_ns=1, attributes={"order": "o-17"}, events=events)
+
+    shown = [fact.witness for fact in Projector(rules).facts_of([span]) if fact.witness is not None]
+    [grouped] = [witness for witness in shown if not witness.name]
+
+    assert {"user": key_hash("m.ito").hex(), "order": key_hash("o-17").hex()} == grouped.attributes
+
+
 def test_values_of_groups_are_the_only_addition(rules: RuleSet) -> None:
     """What a witness shows of a span is the same with a dedup, which adds facts to those of the rule."""
     grouped, _ = compile_texts({"export.rules": RULES.replace("trace", "// dedup: secret for 1h\ntrace", 1)})
