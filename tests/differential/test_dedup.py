@@ -40,9 +40,9 @@ def groups_of(signals: Iterable[Signal]) -> Groups:
     return {(at.uid, at.revision): digest(at.record.value).dedup for at in signals if at.record is not None}
 
 
-def live_groups(url: str, rules: RuleSet) -> Groups:
-    """The groups that live processing states of the same records."""
-    request = ArchiveRequest(projector=Projector(rules), bounds=Bounds.of(SETTINGS))
+def live_groups(url: str, rules: RuleSet, clock_ms: int | None) -> Groups:
+    """The groups that live processing states of the same records, when its clock has come as far as a replay's."""
+    request = ArchiveRequest(projector=Projector(rules), bounds=Bounds.of(SETTINGS), clock_ms=clock_ms)
     every = frozenset(rule.fingerprint for rule in rules.rules)
     return {
         (outcome.finding.uid, outcome.finding.revision): outcome.finding.dedup
@@ -83,7 +83,7 @@ def test_replay_and_archive_state_the_groups_of_live(forms: list[Form], history:
         write(directory, history, cut_every, START_MS)
         plan = archive_feed.plan(directory, SETTINGS, Period(0, NOW_MS), NOW_MS)
 
-        live = live_groups(directory, rules)
+        live = live_groups(directory, rules, plan.clock_ms)
         by_replay = groups_of(replayed(directory, rules, plan, output=RECORDS).signals)
         by_query = groups_of(queried(directory, rules, plan, RECORDS).signals)
 
