@@ -95,7 +95,7 @@ def test_engine_replays_what_sql_cannot(archive: Path, rules: Path) -> None:
     done = replay(archive, rules, "--summary")
 
     assert (0, 1) == (done.exit_code, json.loads(done.stdout)["held"])
-    assert "archive record by record, which takes longer: record times run back by 9000ms" in done.stderr
+    assert "archive record by record, which takes longer: record times go back by 9000ms" in done.stderr
     assert "2 spans in 2 records, 0 unreadable records; 1 chains of windows judged" in done.stderr
 
 
