@@ -42,5 +42,6 @@ def command(*, bootstrap: str, security: Security, prefix: str, repair: bool) ->
         click.echo("every rule set and checkpoint can be read")
     if left:
         raise StateError(
-            f"{left} findings stop a worker", action="do what each line says; --repair repairs some of them"
+            f"{left} {'finding stops' if left == 1 else 'findings stop'} a worker",
+            action="follow the instructions in each line; --repair repairs some findings",
         )

@@ -92,7 +92,7 @@ class Intake:
         self._read_batch = None if self._format is Format.JSON else backend.batch_reader(self._projector.interest)
 
     def check_sampling(self, builders: Iterable[SectionBuilder]) -> None:
-        """Look for signs of sampling in what is about to be flushed; after that the builders hold no facts."""
+        """Look for signs of sampling in what is about to be flushed, while the builders still have it."""
         self._facts_bytes = 0
         for builder in builders:
             self._sampling.take(builder.touches.sample())

@@ -99,7 +99,7 @@ def test_engine_replays_what_sql_cannot(archive: Path, rules: Path) -> None:
     assert "2 spans in 2 records, 0 unreadable records; 1 chains of windows judged" in done.stderr
 
 
-def test_missing_files_are_reported(archive: Path, rules: Path) -> None:
+def test_files_that_are_missing(archive: Path, rules: Path) -> None:
     """Missing records are reported with advice; a rule that they could prove wrong is undetermined."""
     write(archive, (0, "other", 1))
     write(archive, (9, "pii.access", 2), first_offset=5)
