@@ -20,7 +20,7 @@ def render_text(problems: Iterable[Problem]) -> str:
 
 
 def render_grouped(problems: Iterable[Problem]) -> str:
-    """Render the problems as text, and a warning with the same advice as another one only once, with all its places."""
+    """Render the problems as text; warnings with the same advice become one, with all their locations."""
     groups: dict[object, list[Problem]] = {}
     for problem in problems:
         is_warning = problem.severity is Severity.WARNING
@@ -62,7 +62,7 @@ def _block(problem: Problem) -> str:
 
 
 def _also_at(others: list[Problem]) -> str:
-    """Return a line with the other places of a problem; "" when there is none."""
+    """Return a line with the other locations of a problem; "" when there is none."""
     if not others:
         return ""
     locations = [problem.location for problem in others]

@@ -1,1 +1,1 @@
-"""The program: everything that runs, standing on `dsl` and `topics`."""
+"""The program: everything that runs, built on `dsl` and `topics`."""

@@ -107,7 +107,7 @@ def sentence(expr: Expr, *, holds: bool = True) -> str:
 
 
 def clauses(expr: Expr, *, holds: bool = True) -> list[str]:
-    """Return the same as a list, split at the outermost `and` or `or`; all but the first start with that word."""
+    """Return the sentence as a list, split at the outermost `and` or `or`; all but the first begin with that word."""
     match expr:
         case Not(item):
             return clauses(item, holds=not holds)

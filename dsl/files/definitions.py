@@ -1,6 +1,6 @@
 """Reads what a YAML file defines for all rules of a set: lists, subjects, and exceptions for several rules.
 
-In: the root of a file, and list files. Out: drafts and problems. A list file is text with one value a line; it lies
+In: the root of a file, and list files. Out: drafts and problems. A list file is text with one value per line; it lies
 below the directory of the YAML file that names it.
 """
 
@@ -120,7 +120,7 @@ class DefinitionReader(YamlReader):
 
 
 def list_values(file: SourceFile) -> tuple[str, ...]:
-    r"""Return the values of a list file: a text a line, without blank lines and lines that start with `#`.
+    r"""Return the values of a list file: one per line, without blank lines and lines that start with `#`.
 
     >>> list_values(source.source_file("a.txt", "# approved\nsend_email\n\n  7.0 \n"))
     ('send_email', '7.0')

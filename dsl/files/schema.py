@@ -1,8 +1,8 @@
 """Describes YAML rule files as a JSON Schema, with which editors complete keys and mark mistakes.
 
 In: the tables by which rule files are read. Out: the schema (draft 2020-12), as plain values. Files that load are
-valid, except for blanks around a value that is one of a few; files with an unknown key are not. What a value alone
-cannot show (conditions, names, tests that fail) only `betrace check` can tell.
+valid, except for blanks around a value that is one of a few; files with an unknown key are not. Only `betrace check`
+finds faults that no single value shows: in conditions and names, and tests that fail.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _rule() -> Json:
 
 
 def _trace_keys() -> dict[str, Json]:
-    """Return the values of the keys that a test and an example have in common."""
+    """Return the schemas of the keys that a test and an example have in common."""
     return {"spans": _list_of("span"), "trace": _list_of("trace_span"), "close": {"enum": [*CLOSES]}}
 
 
@@ -134,7 +134,7 @@ def _span(keys: Iterable[str], name: str) -> dict[str, Json]:
 
 
 def _object(keys: Iterable[str], values: dict[str, Json], required: Collection[str] = ()) -> dict[str, Json]:
-    """Return the schema of a mapping with these keys only; a key without a value of its own has a text."""
+    """Return the schema of a mapping with these keys only; a key without a schema of its own takes text."""
     schema: dict[str, Json] = {
         "type": "object",
         "properties": {key: values.get(key, _TEXT) for key in keys},

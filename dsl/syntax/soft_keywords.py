@@ -3,7 +3,7 @@
 In: the tokens of a rule. Out: the same tokens, with a type of their own for soft keywords. A span may therefore be
 called `each` or `own`. `each` and `some` start a pair where an expression starts and a subject follows, because no name
 can stand there; most other soft keywords are recognised only inside that pair. `by` is one after the subject of a
-count, `trace.duration` where an expression starts or what it is compared with. Linear in the number of tokens.
+count, `trace.duration` where an expression starts or after a comparison operator. Linear in the number of tokens.
 """
 
 from __future__ import annotations

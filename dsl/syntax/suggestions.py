@@ -143,7 +143,7 @@ def _idioms(word: Token, before: Token, previous: Token, accepted: frozenset[str
 
 
 def _call_mistakes(word: Token, before: Token, previous: Token, accepted: frozenset[str]) -> Iterator[tuple[bool, str]]:
-    """Yield the same for calls of something that cannot be called, and for calls with too many arguments."""
+    """Yield, as `_idioms` does, calls of what cannot be called, and calls with too many arguments."""
     name, _, last = previous.rpartition(".")
     is_count = previous in {"count", "trace.count"} and word.type in {"NAME", "STRING"}
     yield word.type == "LPAR" and previous == "has", "write trace.has(…)"

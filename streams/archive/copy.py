@@ -158,10 +158,10 @@ class Copier:
             highest_ms = self._check(listing, topic_id, position, end, high)
             if low > end:
                 lost = {"topic": position.topic, "partition": position.partition, "lost": [end, low]}
-                log.error("records are gone before they were archived", **lost)
+                log.error("records were deleted before they were archived", **lost)
         self._clean(listing, position)
         offset = max(low, self.start_offsets.get((position.topic, position.partition), 0) if end is None else end)
-        log.info("archiving begins", topic=position.topic, partition=position.partition, offset=offset)
+        log.info("archiving starts", topic=position.topic, partition=position.partition, offset=offset)
         decoder = WholeDecoder(self.settings.format)
         writer = PartitionWriter(
             store=self.store,
@@ -206,7 +206,7 @@ class Copier:
         if error is None and progress is not None:
             self._add(consumer, progress, message)
         elif error is None:
-            raise StateError("kafka returned a message without an offset", action="report this as a bug")
+            raise StateError("Kafka returned a message without an offset", action="report this as a bug")
         elif error.code() == PARTITION_EOF and progress is not None:
             self._reach(progress, message.offset() or 0)
         elif error.fatal() or error.code() in _STOPS:

@@ -4,7 +4,7 @@
 
 A *cut* is a range of offsets of one partition that was written at once. Its records are in one file per hour of their
 Kafka timestamps (UTC): nearly always one, but a late record has a file in the hour it belongs to. A cut exists once all
-its files do: the count shows what a killed archiver left behind, which is the last of its partition.
+its files do: the count reveals an incomplete one, which a killed archiver left behind as the last of its partition.
 
 Cuts of a partition follow one another; if the next one begins further on, the records between are lost. Two archivers
 at once may write cuts that overlap: a record then counts in the first of them.
@@ -109,7 +109,7 @@ class ArchiveListing:
 
 
 def hour_of(timestamp_ms: int) -> int:
-    """Return the start of the hour whose file has a record, between 1970 and 9999 whatever it claims.
+    """Return the start of the hour whose file has a record with this timestamp, clamped to the years 1970 to 9999.
 
     >>> hour_of(1795255199999), hour_of(-1), hour_of(1 << 62)
     (1795251600000, 0, 253402297200000)

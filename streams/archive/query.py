@@ -1,13 +1,13 @@
 """Judges rules on an archive with DuckDB: the engine's results, in a fraction of the time.
 
-    1  hits      the rows that satisfy an atom: SQL is sure, or says which rows `dsl` must look at
+    1  hits      the rows that satisfy an atom: SQL decides, or finds the rows that `dsl` must test
     2  windows   of the traces with a hit, when their records came and whether that makes one whole window
     3  verdicts  every formula on the facts of each trace, in SQL
     4  closes    the traces that need more detail go through the engine itself, with all their facts
 
-In: an archive and an `ArchiveRequest`. Out: an `Answer`, that of the engine if it reads only the records of the range,
-each at its own timestamp. If the engine would not use the timestamps as they are, the request is refused.
-Steps 1 to 3 are in `streams.archive.tables`, step 4 is here.
+In: an archive and an `ArchiveRequest`. Out: an `Answer`, equal to the engine's if it reads only the records of the
+range, each at its own timestamp. If the engine would not use the timestamps as they are, the request is refused. Steps
+1 to 3 are in `streams.archive.tables`, step 4 is here.
 """
 
 # ruff: noqa: S608 - streams.archive.sql makes and quotes the texts in these statements
@@ -64,7 +64,7 @@ class ArchiveRequest:
     only the verdict is given. `lost` are the times in which records are missing, None is as `streams.archive.read`
     finds them. Records stamped in an hour that begins after `now_ms` are refused, None refuses none. Records stamped up
     to `edge_ms` may be missing before those that are read, None: none are; a trace that may have one is in `closes`. If
-    a record may make more facts than its `budget` allows, the request is refused.
+    a record's facts may exceed its `budget`, the request is refused.
     """
 
     projector: Projector
@@ -241,8 +241,8 @@ def _open(database: duckdb.DuckDBPyConnection, store: Store, files: list[Archive
 def _check_times(listing: ArchiveListing, request: ArchiveRequest) -> None:
     """Refuse records stamped in the future: the engine gives them the time of the records before."""
     for file in listing.files:
-        is_asked_for = request.topics is None or file.topic in request.topics
-        if is_asked_for and request.now_ms is not None and file.hour_ms > request.now_ms:
+        is_requested = request.topics is None or file.topic in request.topics
+        if is_requested and request.now_ms is not None and file.hour_ms > request.now_ms:
             raise RefusedError(f"{file.name} has records stamped in the future")
 
 
@@ -259,7 +259,7 @@ def _check(database: duckdb.DuckDBPyConnection, urls: str, file_count: int, out_
         raise RefusedError(f"it has files of format {', '.join(sorted(older))}, which have fewer columns")
     run_back_ms = max(map(int, values[RUN_BACK_KEY]))
     if run_back_ms > out_of_order_ms:
-        raise RefusedError(f"record times run back by {run_back_ms}ms, more than out-of-order, {out_of_order_ms}ms")
+        raise RefusedError(f"record times go back by {run_back_ms}ms, more than out-of-order ({out_of_order_ms}ms)")
 
 
 def _check_budget(database: duckdb.DuckDBPyConnection, request: ArchiveRequest) -> None:
@@ -284,7 +284,7 @@ def _check_budget(database: duckdb.DuckDBPyConnection, request: ArchiveRequest) 
         """
     ).fetchall()
     if oversized and oversized[0][0] is not None:
-        raise RefusedError(f"the record at offset {oversized[0][0]} may make more facts than its budget lets it")
+        raise RefusedError(f"the facts of the record at offset {oversized[0][0]} may exceed its budget")
 
 
 def _fact_bytes(atom: Atom) -> int:

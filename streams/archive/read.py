@@ -107,7 +107,7 @@ def check_formats(formats: Iterable[str]) -> None:
     """Check that files of these formats can be read.
 
     Raises:
-        StateError: one cannot.
+        StateError: one of them is not supported.
     """
     if others := set(formats) - OLDER - {FORMAT}:
         named = ", ".join(sorted(each or "none" for each in others))

@@ -4,9 +4,9 @@ A row is a span, or a log record that carries a trace id. The bytes of its sourc
 in the first of the record's rows: replay decodes them again, SQL reads the other columns. A record without any such
 span is one row without a span; `unreadable` says why if it cannot be decoded.
 
-    partition, offset, timestamp_ms   the record's place and its Kafka timestamp, Unix ms
+    partition, offset, timestamp_ms   the record's position and Kafka timestamp, Unix ms
     trace_id                          16 bytes; NULL in a row without a span
-    names                             all that `has(x)` may be about, but for the span's name: the keys of its
+    names                             what `has(x)` may match, except the span's name: the keys of its
                                       attributes, its resource and its scope, and the names of its events, each
                                       between two line feeds
     span_id, parent_id                bytes, NULL when absent; a root's parent is absent

@@ -2,9 +2,9 @@
 
 In: a rule set. Out: conditions and expressions, as text. There are three kinds of them, each with its guarantee:
 
-    sure        rows that hit an atom: nothing more has to be looked at        (exact, of atoms that are a bare name)
-    possible    rows of which some may hit an atom: `dsl` decides for each     (a superset, of all other atoms)
-    truth       a formula evaluated on the facts of a whole trace              (exact, of what `can_say` accepts)
+    sure        rows that hit an atom: nothing more has to be tested           (exact, for atoms that are a bare name)
+    possible    rows of which some may hit an atom: `dsl` decides for each     (a superset, for all other atoms)
+    truth       a formula evaluated on the facts of a whole trace              (exact, for what `can_evaluate` accepts)
 
 So every rule can be queried: has, count, and, or, not, before and after, and pairs that first and last starts decide,
 are SQL; a where narrows the rows, and the atom itself decides. Traces that a rule with another pair may apply to go to
@@ -92,7 +92,7 @@ def atoms(rules: RuleSet) -> list[AtomSql]:
 
 
 def any_of(conditions: Iterable[str]) -> str:
-    """Return that at least one of the conditions holds; false if there is none."""
+    """Return the condition that at least one of these holds; false if there is none."""
     distinct = dict.fromkeys(conditions)
     if TRUE in distinct:
         return TRUE
@@ -100,7 +100,7 @@ def any_of(conditions: Iterable[str]) -> str:
 
 
 def all_of(conditions: Iterable[str]) -> str:
-    """Return that every one of the conditions holds; true if there is none."""
+    """Return the condition that each of these holds; true if there is none."""
     distinct = [each for each in dict.fromkeys(conditions) if each != TRUE]
     return "(" + " AND ".join(distinct) + ")" if distinct else TRUE
 
@@ -115,15 +115,15 @@ def text(value: str) -> str:
     return pieces[0] if len(pieces) == 1 else "(" + " || chr(0) || ".join(pieces) + ")"
 
 
-def can_say(term: Term) -> bool:
+def can_evaluate(term: Term) -> bool:
     """Return whether SQL can evaluate the term on a trace: it knows neither single occurrences nor values."""
     match term:
         case QuantityTerm():
             return _extent(term) is not None
         case NotTerm(item):
-            return can_say(item)
+            return can_evaluate(item)
         case AllOfTerm(items) | AnyOfTerm(items):
-            return all(map(can_say, items))
+            return all(map(can_evaluate, items))
         case _:
             return not isinstance(term, PairTerm)
 
@@ -257,7 +257,7 @@ def _narrowed_test(keys: tuple[str, ...], op: str, literal: Text | Number | Bool
 
 
 def _attribute(key: str, op: str, literal: Text | Number | Boolean) -> Iterator[str]:
-    """Yield the conditions that a span's attribute may compare so, or that another place has the name."""
+    """Yield conditions: one is true if the comparison may hold, for an attribute or another value of that name."""
     value, letter = _value(key), _letter(key)
     yield f"({_carries(key)} AND coalesce({value}, 'nan') = 'nan')"
     yield f"{letter} IN ('j', 'm')"

@@ -7,7 +7,7 @@ In: a database with the view `archive` (rows with a span), and rules. Out, each 
                                                                its time; for `Use.ENDS` with its end
     windows   trace_id, first, last, is_simple                 of a trace with a hit: its first hit, its window's end
     judged    trace_id, first, last, has_more, verdicts        the verdicts on the trace, and whether they are final:
-                                                               not where a pair that SQL cannot say may be about it
+                                                               not where a pair that SQL cannot evaluate may apply
     chosen    trace_id                                         the traces that need more detail
 
 The verdicts on a trace that needs no more detail are those of the engine. So a trace is simple only if everything of it
@@ -168,7 +168,7 @@ class Tables:
     # Hits
 
     def _is_any(self, condition: str) -> bool:
-        """Return whether there is such a row: asking first avoids reading the attributes of all rows."""
+        """Return whether there is such a row: checking first avoids reading the attributes of all rows."""
         return bool(self._database.execute(f"SELECT EXISTS (FROM archive WHERE {condition})").fetchall()[0][0])
 
     def _add_hits(self, atom: str, condition: str, time_ns: str = "start_ns") -> None:
@@ -216,7 +216,7 @@ class Tables:
 
         `code` is twice the rule's number, and one more if it is broken; `first` the tick of its atoms' first hit.
         """
-        if not _can_say(rule):
+        if not _can_evaluate(rule):
             yield "NULL::STRUCT(code INTEGER, first BIGINT)"
             return
         applies, broken = self._truths(rule)
@@ -226,7 +226,7 @@ class Tables:
         yield f"CASE WHEN {applies} THEN {{'code': {code}, 'first': {first}}} END"
 
     def _more(self, rule: Rule, *, in_full: bool) -> Iterator[str]:
-        if not _can_say(rule):
+        if not _can_evaluate(rule):
             columns = self._columns()
             yield sql.any_of(f"hit_{columns[atom]}" for atom in sorted(rule.formula.trigger_atoms))
             return
@@ -251,10 +251,10 @@ def _is_between(tick: str, from_ms: int, to_ms: int) -> str:
     return f"{tick} * {TICK_MS} >= {from_ms} AND {tick} * {TICK_MS} < {to_ms}"
 
 
-def _can_say(rule: Rule) -> bool:
+def _can_evaluate(rule: Rule) -> bool:
     """Return whether SQL alone can evaluate the rule on a trace."""
     formula = rule.formula
-    return all(term is None or sql.can_say(term) for term in (formula.applies, formula.broken, formula.unexcepted))
+    return all(term is None or sql.can_evaluate(term) for term in (formula.applies, formula.broken, formula.unexcepted))
 
 
 def _verdict(is_broken: int) -> Verdict:

@@ -6,7 +6,7 @@ In: a value as rules see it. Out: its text and its letter, and from those the ex
     b  bool            true, false
     i  int             decimal
     d  double          as Python prints it: 1.0, 1e+16, nan, inf
-    j  array, list     JSON, where JSON can say all of it
+    j  array, list     JSON, where it can represent the whole value
     m  array, list     MessagePack in base64, where it cannot: bytes, NaN or infinity inside
     y  bytes           base64
     n  empty value     None

@@ -214,7 +214,7 @@ class PartitionHours:
 
 
 def judged_from_ms(settings: Settings, backfill: Backfill, plan: Plan) -> int:
-    """Return from when on every chain is judged: the beginning of earlier ones may not be read, or be gone."""
+    """Return the time from which every chain is judged; earlier ones may have begun before what is read."""
     if plan.edge_ms is None:
         return backfill.begin_ms
     half_seen_ms = plan.edge_ms + settings.gap_ms + settings.lateness_ms

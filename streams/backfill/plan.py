@@ -102,7 +102,7 @@ def unknown(known: Known, fingerprints: Iterable[str]) -> list[tuple[int, str]]:
 def decide(known: Known, rules: RuleSet, fingerprints: frozenset[str], begin_ms: int, prefix: str) -> Backfill | None:
     """Return the backfill of the rules with these fingerprints to run now; None if nothing is left.
 
-    One of the same rules that was begun and is not finished comes first. Live must have stated its start for each rule.
+    An unfinished backfill of the same rules comes first. Live must have stated its start for each rule.
     """
     live = {key: start for key, start in known.live.items() if key[1] in fingerprints}
     for origin, parts in known.backfills.items():
@@ -149,7 +149,7 @@ def _backfill(known: Known, rules: RuleSet, live: Live, begin_ms: int, prefix: s
 
 
 def left(time: tuple[int, int], taken: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Yield what is left of a time without the others.
+    """Yield the parts of an interval that none of the others covers.
 
     >>> [*left((0, 10), [(8, 20), (2, 3)])]
     [(0, 2), (3, 8)]

@@ -2,8 +2,8 @@
 
 In: a `Backfill` and a plan of what to read. Out: signals, counts and coverage on the topics of live. An hour is
 published once the replay's clock has passed every chain that can have begun in it. If killed at any moment, whole hours
-have been published, and the next start publishes the others: it reads everything again, because whether a trace was
-there before can only be told from its beginning.
+have been published, and the next start publishes the others: it reads everything again, because only its beginning
+shows whether a trace existed before.
 
 The transactional ids are those of the facts partitions: of two backfills at once the later one continues, and the other
 one ends with `FencedError`.
@@ -180,7 +180,7 @@ class BackfillRun:
             outcome.unfinished |= outcomes.unfinished
 
     def _due_ms(self, hour_ms: int, number: int) -> int:
-        """Return when an hour is complete, by the clock; chains of the last one may begin as long as there is input."""
+        """Return the clock's time at which an hour is complete: never for the last one, which ends with the input."""
         return _NEVER if hour_ms == self._last_hours[number] else hour_ms + HOUR_MS + self._reach_ms
 
     def _leave_unfinished(self) -> None:

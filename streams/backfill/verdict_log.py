@@ -1,4 +1,4 @@
-"""Reads from `betrace.verdicts` from when live judges each rule, how far it is, and what backfills have done.
+"""Reads `betrace.verdicts`: from when live judges each rule, how far it has judged, and what backfills have published.
 
 In: the topic, from a time on. Out: sums over its records, which `read` brings up to date.
 """
@@ -101,7 +101,7 @@ class VerdictLog:
                 f"there is no topic {self._topic}", action="run betrace topics create, or give another --prefix"
             )
         self.partition_count = count
-        self._next = admin.offsets_at(client, self._places(), from_ms)
+        self._next = admin.offsets_at(client, self._starts(), from_ms)
 
     def read(self, *, is_all: bool = False) -> None:
         """Read the records since the last call, up to the first open transaction, or wait for all of them.
@@ -113,13 +113,13 @@ class VerdictLog:
             StateError: a record cannot be read, or the brokers refuse.
         """
         ends = admin.end_offsets if is_all else admin.last_stable_offsets
-        for at, end in ends(self._client, self._places()).items():
+        for at, end in ends(self._client, self._starts()).items():
             start = TopicPartition(*at, self._next[at])
             for message in reader.between(self._settings, start, end, lambda: False, self.lost.append):
                 self._take(message.value() or b"")
             self._next[at] = end
 
-    def _places(self) -> list[TopicPartition]:
+    def _starts(self) -> list[TopicPartition]:
         return [TopicPartition(self._topic, number) for number in range(self.partition_count)]
 
     def _take(self, value: bytes) -> None:

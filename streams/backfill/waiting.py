@@ -15,8 +15,8 @@ from streams.config.settings import Settings
 from streams.config.units import iso_ms
 from streams.errors import StateError
 
-LOOK_S = 1.0
-SAY_S = 60.0
+POLL_S = 1.0
+REPORT_S = 60.0
 NAMED = 3
 
 
@@ -41,7 +41,7 @@ def until_judged(log: VerdictLog, ids_by_fingerprint: Mapping[str, str], patienc
     """
     deadline_s = time.monotonic() + patience.timeout_s
     log.read()
-    is_said = False
+    is_reported = False
     while lacking := unknown(known(log), ids_by_fingerprint):
         if time.monotonic() > deadline_s:
             rules = sorted({ids_by_fingerprint[rule] for _, rule in lacking})
@@ -52,10 +52,10 @@ def until_judged(log: VerdictLog, ids_by_fingerprint: Mapping[str, str], patienc
                 action="check with betrace status that workers run and follow the rules, "
                 "then run betrace rules backfill",
             )
-        if not is_said:
+        if not is_reported:
             patience.say("waiting until workers judge with the new rules")
-            is_said = True
-        time.sleep(LOOK_S)
+            is_reported = True
+        time.sleep(POLL_S)
         log.read()
 
 
@@ -66,7 +66,7 @@ def until_past(log: VerdictLog, settings: Settings, until_ms: int, patience: Pat
         StateError: a facts partition makes no progress.
     """
     over_ms = until_ms + settings.out_of_order_ms + settings.idle_lag_ms
-    moved_s, said_s, reached = time.monotonic(), 0.0, (-1, -1)
+    moved_s, reported_s, reached = time.monotonic(), 0.0, (-1, -1)
     log.read()
     while True:
         clocks = [(log.clocks_ms.get(number, 0), number) for number in range(log.partition_count)]
@@ -82,10 +82,10 @@ def until_past(log: VerdictLog, settings: Settings, until_ms: int, patience: Pat
                 f"{iso_ms(slowest[0])}",
                 action="check with betrace status what holds the clock, then run betrace rules backfill",
             )
-        if now_s >= said_s:
-            said_s = now_s + SAY_S
+        if now_s >= reported_s:
+            reported_s = now_s + REPORT_S
             patience.say(
                 f"waiting until live processing has judged up to {iso_ms(until_ms)}, it is at {iso_ms(slowest[0])}"
             )
-        time.sleep(LOOK_S)
+        time.sleep(POLL_S)
         log.read()

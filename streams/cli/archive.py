@@ -131,8 +131,8 @@ def _range(
     if to_ms is None and not is_finite:
         return start_offsets, None
     ends = admin.end_offsets(client, partitions) if to_ms is None else admin.offsets_at(client, partitions, to_ms)
-    is_asked_for = from_ms > 0 or to_ms is not None
-    if is_asked_for and all(start_offsets[source] >= ends[source] for source in start_offsets):
+    is_requested = from_ms > 0 or to_ms is not None
+    if is_requested and all(start_offsets[source] >= ends[source] for source in start_offsets):
         raise ConfigError(
             f"{', '.join(topics)}: Kafka has no record {_between(from_ms, to_ms)}: choose another time, or omit "
             "--from and --to to archive everything"

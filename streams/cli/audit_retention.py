@@ -99,7 +99,7 @@ def release(evidence: str, number: int, reason: str, ledger_keys: tuple[Path, ..
     """End the hold with this number."""
     store, signers, done = _opened(evidence, ledger_keys, keys)
     if number not in acts.holds(done):
-        raise ConfigError(f"no hold {number} is in force: betrace audit holds lists them")
+        raise ConfigError(f"no hold {number} is in force: betrace audit holds lists those that are")
     acts.append(store, Release(number, reason), _now_ms(), signers, done)
 
 

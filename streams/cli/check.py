@@ -31,7 +31,7 @@ SHOWN_IDS = 10
 def command(rules: tuple[str, ...], form: str, rule_id: str | None, *, prints: bool) -> None:
     """Report all problems of RULES, files or directories; exit 2 if one of them is an error.
 
-    The tests in YAML files run. A warning with the same advice as another one is shown once, with its other places.
+    Runs the tests in YAML files. Warnings with the same advice are shown as one, with all their locations.
     """
     if prints and rule_id is not None:
         raise click.UsageError("--print and --explain exclude each other: give one of them")

@@ -211,13 +211,13 @@ def _run(settings: Settings) -> None:
     """Run `betrace run` as a user would; show its output only if it fails."""
     where = ["--bootstrap", settings.bootstrap, "--state-dir", str(settings.state_dir)]
     rules = ["--rules", str(CAPTURES / "demo.rules")]
-    with tempfile.TemporaryFile() as talk:
+    with tempfile.TemporaryFile() as output:
         with ExitStack() as ending:
             with _interrupts_later():
                 # A new session: Ctrl-C reaches the demo alone, which then stops the run in order.
                 run = subprocess.Popen(  # noqa: S603, the command is this program
                     [sys.executable, "-m", "streams.cli", "run", *rules, *where, *RUN],
-                    stderr=talk,
+                    stderr=output,
                     start_new_session=True,
                     env=_without_settings(),
                 )
@@ -225,8 +225,10 @@ def _run(settings: Settings) -> None:
                 ending.callback(run.terminate)
             code = run.wait()
         if code:
-            talk.seek(0)
-            raise StateError(f"betrace run ended with exit code {code}\n{talk.read().decode()}", action="see above")
+            output.seek(0)
+            raise StateError(
+                f"betrace run ended with exit code {code}\n{output.read().decode()}", action="see its output above"
+            )
 
 
 def _without_settings() -> dict[str, str]:

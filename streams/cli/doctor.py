@@ -22,7 +22,7 @@ from streams.observe import logs
 @options.prefix
 @click.option("--repair", is_flag=True, help="Repair what can be repaired.")
 def command(*, bootstrap: str, security: Security, prefix: str, repair: bool) -> None:
-    """Print which rule sets and checkpoints on Kafka cannot be read, why, and what follows.
+    """Print which rule sets and checkpoints on Kafka cannot be read, why, and the consequences.
 
     --repair deletes records that nothing depends on, and replaces a checkpoint of another version by the last one of
     this version: use it only if no other version has run here. Exits with 3 if something that stops a worker was not
@@ -42,5 +42,6 @@ def command(*, bootstrap: str, security: Security, prefix: str, repair: bool) ->
         click.echo("every rule set and checkpoint can be read")
     if left:
         raise StateError(
-            f"{left} findings stop a worker", action="do what each line says; --repair repairs some of them"
+            f"{left} {'finding stops' if left == 1 else 'findings stop'} a worker",
+            action="follow the instructions in each line; --repair repairs some findings",
         )

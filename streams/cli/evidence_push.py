@@ -60,7 +60,7 @@ def command(
     target: Platform
     if platform == "drata":
         if connection is None or not resource.isdecimal():
-            raise click.UsageError("drata needs --connection and --resource, two numbers")
+            raise click.UsageError("drata needs --connection and --resource, each a number")
         target = Drata(
             token=secret("DRATA_API_KEY"),
             connection=connection,

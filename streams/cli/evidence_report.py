@@ -125,7 +125,7 @@ def _check_control(control: str, pushed: history.History) -> None:
 
 
 def _text(made: Report) -> str:
-    """Return what the report states, about everything and about each rule, on a line each."""
+    """Return what the report states: a line about everything, and one about each rule."""
     verified = made.evidence.verified
     checked = model.NOT_VERIFIED if verified is None else f"Verified with {', '.join(verified.keys)}."
     about = f"{made.period}; control {made.control}" if made.control else made.period

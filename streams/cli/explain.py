@@ -153,7 +153,7 @@ class Published:
         return None if digest is None else f"{digest.uid}.{digest.revision}"
 
     def reason(self, sight: Sight) -> str | None:
-        """Return why a rule has no signal, if its verdict should have one."""
+        """Return why a rule whose verdict should have a signal has none."""
         return self.reasons.get(sight.rule) if sight.verdict in (Verdict.BROKEN, Verdict.UNDETERMINED) else None
 
 

@@ -1,4 +1,4 @@
-"""Makes `Settings` of options: which option sets which field, once for every command.
+"""Builds `Settings` from options: defines, once for every command, which option sets which field.
 
 In: the options of a command, parsed. Out: validated settings, or an error.
 """

@@ -1,7 +1,7 @@
 """Defines the options that several commands share; each that is a setting is also an environment variable.
 
 They are decorators of a command; `setting` makes one more. An option of a single command is defined at that command.
-What one call asks for, such as a period or an output format, has no variable: it is not the same in every call.
+An option that differs from call to call, such as a period or an output format, has no variable.
 """
 
 from __future__ import annotations

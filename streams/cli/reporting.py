@@ -51,7 +51,7 @@ def report_totals(stage: str) -> None:
 
 
 def _report(stage: str, health: Health, send: Callable[[State], None], is_over: threading.Event) -> None:
-    """Send what the stage did, first when it is ready: it may not be later, and that is in `/readyz`."""
+    """Send what the stage did, once it is ready and then at intervals; `/readyz` shows whether it still is."""
     while health.gaps():
         if is_over.wait(READY_POLL_S):
             return

@@ -70,14 +70,14 @@ def command() -> None:
 @options.lateness
 @options.cluster
 @options.prefix
-@click.option("--backfill", is_flag=True, help="Then judge what began before with the new rules: see rules backfill.")
+@click.option("--backfill", is_flag=True, help="Then also judge earlier traces by the new rules: see rules backfill.")
 @rules_backfill.backfill_options
 def push(*, rules: tuple[str, ...], revision: str | None, backfill: bool, backfill_options: BackfillOptions) -> None:
     """Make RULES, files or directories, the active rule set; a set with an error is rejected.
 
     Workers follow within seconds. A new rule judges only traces that begin more than --gap and --lateness later,
     because it would see earlier ones only in part; give the values of betrace run, so that the printed time is right.
-    --backfill, which all other options belong to, also judges what began before: see betrace rules backfill.
+    --backfill also judges earlier traces, as betrace rules backfill does; all other options belong to it.
     """
     compiled = load(rules)
     settings = backfill_options.settings
@@ -302,7 +302,7 @@ def _find_set(history: list[Pushed], name: str) -> Pushed:
     matches = matches or [each for each in history if each.fingerprint.startswith(name)]
     if len(matches) != 1:
         count = "no rule set" if not matches else f"{len(matches)} rule sets"
-        raise ConfigError(f"there is {count} {name} on Kafka: betrace rules list names them")
+        raise ConfigError(f"there is {count} {name} on Kafka: betrace rules list shows all sets")
     return matches[0]
 
 
@@ -314,7 +314,7 @@ def _before_active(history: list[Pushed]) -> Pushed:
             "another set may be active, activated in records that cannot be read: name the set to return to"
         )
     if index is None or index + 1 == len(history):
-        raise ConfigError("no rule set was pushed before the active one: betrace rules list shows them")
+        raise ConfigError("no rule set was pushed before the active one: betrace rules list shows all sets")
     return history[index + 1]
 
 

@@ -97,8 +97,8 @@ def command(
     """Judge rules on the traces in Kafka and publish a signal for each broken rule.
 
     With --evidence the ledger runs too, as with betrace ledger. Everything is checked before the rules are pushed. A
-    restart undoes nothing: it does not push rules that were pushed before, nor rules in place of those of betrace rules
-    push, and judges with the active ones; --push overrides this.
+    restart undoes no push: it pushes neither rules that were pushed before, nor rules in place of those that betrace
+    rules push made active, and judges by the active ones; --push overrides this.
     """
     logs.configure()
     if role is not None:
@@ -205,7 +205,7 @@ def _run_all(settings: Settings, layout: Layout, process_options: ProcessOptions
             by=process_options.by,
             insists=process_options.insists,
         )
-        log.info("run", rules=len(active.rules), start=settings.start, source_topics=settings.source_topics)
+        log.info("run started", rules=len(active.rules), start=settings.start, source_topics=settings.source_topics)
         until = ends if process_options.until_idle else None
         enabled = [rule for rule in active.rules if rule.enabled]
         about = {

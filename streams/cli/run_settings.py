@@ -79,8 +79,8 @@ _OPTIONS = (
     options.setting(
         "--signals-per-hour",
         type=click.IntRange(min=1),
-        help="Limit of new signals per rule and hour of record time, then a summary follows; verdicts count all. "
-        "Unlimited if omitted.",
+        help="Limit of new signals per rule and hour of record time; one summary replaces the others, and verdicts "
+        "count all. Unlimited if omitted.",
     ),
     options.record_budget,
     options.identity,

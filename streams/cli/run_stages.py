@@ -40,7 +40,7 @@ def stage_command(role: str, settings: Settings, number: int, ends: Ends | None)
 
 
 def state_dir(settings: Settings, number: int) -> Path:
-    """Return a worker's state directory; the first one's is that of a single worker, so adding more keeps windows."""
+    """Return a worker's state directory; the first has that of a single worker, so adding workers keeps windows."""
     return settings.state_dir if number == 1 else settings.state_dir / f"worker-{number}"
 
 

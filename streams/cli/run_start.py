@@ -89,12 +89,12 @@ def make_topics(admin: AdminClient, layout: Layout, settings: Settings, roles: I
     for role in checked_roles:
         permissions.require_acls(admin, settings, role)
     check_time(admin, settings)
-    made = kafka.create(admin, layout)
-    for row in made.kept:
-        for fault in row.faults:
-            log.warning("a topic is not as it should be", topic=row.name, fault=fault)
-    if made.made:
-        log.info("topics created", topics=made.made)
+    creation = kafka.create(admin, layout)
+    for status in creation.existing:
+        for fault in status.faults:
+            log.warning("a topic has unusable settings", topic=status.name, fault=fault)
+    if creation.created:
+        log.info("topics created", topics=creation.created)
         for role in checked_roles:
             permissions.require_acls(admin, settings, role)
 
@@ -138,10 +138,10 @@ def push(settings: Settings, rules: RuleSet, *, revision: str | None, by: str | 
         registry.push(settings, rules, now_ms=now_ms, revision=revision, by=by, origin=Origin.RUN)
         return rules
     log.warning(
-        "the given rules are not pushed",
+        "the given rules were not pushed",
         reason=reason,
         given=rules.fingerprint,
         active=active,
-        help="--push insists",
+        help="to push them anyway, give --push",
     )
     return known.sets[active]

@@ -1,7 +1,7 @@
-"""Implements `--show-settings`: prints each setting in force, with the place it comes from, and does nothing else.
+"""Implements `--show-settings`: prints each setting in force with its origin, and does nothing else.
 
-In: the options of a command in click's context, and the environment. Out: a table on stdout. It is made of the options
-themselves, so it cannot lack one. Secrets are masked.
+In: the options of a command in click's context, and the environment. Out: a table on stdout. It is built from the
+options themselves, so it cannot lack one. Secrets are masked.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ def shown_on_request(command: Callable[..., None]) -> Callable[..., None]:
         for line in table(_HEAD, rows(context, os.environ)):
             click.echo(line)
 
-    asked = click.option(
+    option = click.option(
         "--show-settings",
         is_flag=True,
         expose_value=False,
         callback=_note,
         help="Print every setting in force and where it comes from, then exit.",
     )
-    return asked(show_or_run)
+    return option(show_or_run)
 
 
 def _note(context: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001, click passes it by position

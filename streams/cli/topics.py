@@ -41,10 +41,10 @@ def create(bootstrap: str, security: Security, layout: Layout, *, log_append_tim
     if log_append_time:
         timestamps.use_log_append_time(client, layout.source_topics)
     creation = admin.create(client, layout)
-    for name in creation.made:
+    for name in creation.created:
         click.echo(name)
-    _say(creation.kept)
-    if faulty := [row.name for row in creation.kept if row.faults]:
+    _say(creation.existing)
+    if faulty := [row.name for row in creation.existing if row.faults]:
         raise ConfigError(
             f"unusable topics: {', '.join(faulty)}; set the option to what they have, or give another --prefix"
         )

@@ -39,7 +39,7 @@ def iso_ms(time_ms: int) -> str:
 
 
 def duration_text(time_ms: int) -> str:
-    """Return milliseconds as an option takes them, in the largest unit that leaves no rest.
+    """Return milliseconds as an option takes them, in the largest unit that leaves no remainder.
 
     >>> duration_text(30_000), duration_text(90_000), duration_text(3_600_000), duration_text(0)
     ('30s', '90s', '1h', '0ms')
@@ -48,7 +48,7 @@ def duration_text(time_ms: int) -> str:
 
 
 def size_text(size_bytes: int) -> str:
-    """Return bytes as an option takes them, in the largest unit that leaves no rest.
+    """Return bytes as an option takes them, in the largest unit that leaves no remainder.
 
     >>> size_text(2 << 30), size_text(1500)
     ('2GiB', '1500B')

@@ -1,4 +1,4 @@
-"""Bytes of source records to traces of spans.
+"""Decodes the bytes of source records to traces of spans.
 
 In: the values of Kafka records, and the interest of the rules. Out: for each trace its span count and the spans that
 rules may look at (`records`), for one record (`decoder`) or for a batch of consecutive ones (`batches`). The Cython

@@ -143,7 +143,7 @@ def _may_hold(value: bytes, interest: Interest) -> bool:
 def _name_search(names: frozenset[str]) -> Callable[[bytes], object]:
     """Return a search that matches every protobuf request that contains one of the names.
 
-    Protobuf writes a name as it is (JSON may escape it), unless it was mended.
+    Protobuf writes a name as it is (JSON may escape it), unless the name has U+FFFD in place of invalid UTF-8.
     """
     if any(MENDED in name for name in names):
         return lambda value: value

@@ -1,4 +1,4 @@
-"""The traces of each tick: what ingest keeps of every span, and sends of those that hit nothing.
+"""The traces of each tick: what ingest keeps of every span, and all it sends of a trace without a hit.
 
 In: a trace, a tick and a span count at a time. Out: touches as they are on `betrace.facts`. This is the only work that
 is done for each trace of each record, so there is a compiled form (`streams.decode._touches`) that does the same.

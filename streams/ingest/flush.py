@@ -126,18 +126,20 @@ class SectionBuilder:
                     group.is_incomplete,
                 )
             )
-        marks = self._marks(facts_partitions)
+        out_of_bounds = self._out_of_bounds_touches(facts_partitions)
         return [
-            self._section(watermark_ms, packed + marked, entered)
-            for packed, marked, entered in zip(self.touches.pack(facts_partitions), marks, entries, strict=True)
+            self._section(watermark_ms, packed + touches, entered)
+            for packed, touches, entered in zip(
+                self.touches.pack(facts_partitions), out_of_bounds, entries, strict=True
+            )
         ]
 
-    def _marks(self, facts_partitions: int) -> list[bytes]:
+    def _out_of_bounds_touches(self, facts_partitions: int) -> list[bytes]:
         """Return, per facts partition, a touch without a span for each trace with a record out of bounds."""
-        marks = [b""] * facts_partitions
+        touches = [b""] * facts_partitions
         for trace_id, tick in sorted(self.out_of_bounds):
-            marks[self.touches.partition_of(trace_id, facts_partitions)] += pack_touch(trace_id, tick, NO_SPAN)
-        return marks
+            touches[self.touches.partition_of(trace_id, facts_partitions)] += pack_touch(trace_id, tick, NO_SPAN)
+        return touches
 
     def _section(self, watermark_ms: int | None, touches: bytes, entries: list[Entry]) -> Section:
         return Section(
@@ -237,7 +239,7 @@ def _emptied(section: Section) -> Section:
 
 
 def _bare(section: Section) -> Section:
-    """Return the section as a part carries it that completes nothing."""
+    """Return the section for a part before the last: without data, and without a new position or watermark."""
     return msgspec.structs.replace(
         section,
         to_offset=section.from_offset,

@@ -1,8 +1,8 @@
 """Takes in what the consumer returns: records are projected into the section builders of their source partitions.
 
 In: messages, and the events that a consumer returns among them. Out: section builders, dead letters, the audit trail,
-counts, and the partitions whose log is not where it was. A record that cannot be read becomes a dead letter, and the
-stream continues.
+counts, and the partitions whose position the log no longer has. A record that cannot be read becomes a dead letter, and
+the stream continues.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ class Intake:
         self._projector = Projector(rules, self._settings.identity, self._settings.redaction)
         if hidden := self._projector.uncomparable:
             log.warning(
-                "rules compare redacted attributes and are not decided: set BETRACE_REDACT_KEY; sum, min, max and avg "
-                "need attributes that are not redacted",
+                "rules that compare redacted attributes are undetermined: set BETRACE_REDACT_KEY; sum, min, max and "
+                "avg need attributes that are not redacted",
                 attributes=hidden,
             )
         if ungrouped := self._projector.ungrouped:
@@ -97,7 +97,7 @@ class Intake:
         self._read_batch = None if self._format is Format.JSON else backend.batch_reader(self._projector.interest)
 
     def check_sampling(self, builders: Iterable[SectionBuilder]) -> None:
-        """Look for signs of sampling in what is about to be flushed; after that the builders hold no facts."""
+        """Look for signs of sampling in what is about to be flushed, while the builders still have it."""
         self._facts_bytes = 0
         for builder in builders:
             self._sampling.take(builder.touches.sample())
@@ -334,4 +334,4 @@ def _source(message: Message) -> Source:
 
 
 def _without_position() -> StateError:
-    return StateError("kafka returned a message without a partition or offset", action="report this as a bug")
+    return StateError("Kafka returned a message without a partition or offset", action="report this as a bug")

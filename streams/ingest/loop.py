@@ -242,7 +242,7 @@ class Ingest:
         closing.start()
         closing.join(CLOSE_S)
         if closing.is_alive():
-            log.warning("left the group without notice: no broker answers")
+            log.warning("could not leave the group, no broker answers: the session time-out removes this member")
 
     # Partitions come and go
 
@@ -266,7 +266,7 @@ class Ingest:
         self._paused.reset(self._sources)
 
     def _restart(self, gone: set[Source]) -> None:
-        """Flush what was projected of partitions whose log is not where it was, then start them anew."""
+        """Flush what was projected of partitions whose position is no longer in the log, then start them anew."""
         if not gone:
             return
         self._flush()

@@ -5,8 +5,8 @@ Some have a form that is not known, others no client can read at all: a damaged 
 In: `betrace.rules` and `betrace.checkpoints`. Out: findings, and the repair of those that can be repaired.
 
 A repair removes nothing that some version can read and something depends on, and causes nothing to be counted twice. A
-worker skips most of these records by itself; a person decides only what a person knows: whether another version has run
-here.
+worker skips most of these records by itself; an operator decides only what no program can know: whether another version
+has run here.
 """
 
 from __future__ import annotations
@@ -126,11 +126,11 @@ def _where(topic: str, lost: UnreadableRange, number: int = 0) -> str:
 
 
 def _rule_sets(last: Checkpoint | None) -> list[str]:
-    standing = None if last is None else last.status
-    if standing is None:
+    status = None if last is None else last.status
+    if status is None:
         return []
-    judging = [] if standing.judging is None else standing.judging.rule_sets
-    return [*judging, *([] if standing.rules is None else [standing.rules])]
+    judging = [] if status.judging is None else status.judging.rule_sets
+    return [*judging, *([] if status.rules is None else [status.rules])]
 
 
 def _checkpoint_finding(settings: Settings, search: Search) -> Finding:

@@ -219,14 +219,14 @@ def _facts(admin: AdminClient, settings: Settings, last: list[_Last]) -> list[Fa
 
 def _row(number: int, first_offset: int, end: int, last: Checkpoint | None, written_ms: int | None) -> FactsRow:
     start, published_to = (0, 0) if last is None else (last.start_offset, last.published_to)
-    standing = (last.status if last else None) or NOTHING
-    held = standing.held_by
+    status = (last.status if last else None) or NOTHING
+    held = status.held_by
     return FactsRow(
         partition=number,
-        clock_ms=standing.clock_ms,
+        clock_ms=status.clock_ms,
         held_by=None if held is None else HeldBy(held.topic, held.partition, held.watermark_ms),
-        open_windows=standing.open_windows,
-        rules=standing.rules,
+        open_windows=status.open_windows,
+        rules=status.rules,
         lag=max(0, end - max(first_offset, published_to)),
         rebuild=max(0, end - start),
         margin=start - first_offset,

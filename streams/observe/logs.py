@@ -56,7 +56,7 @@ class OncePerMinute:
         self._left_out: dict[object, tuple[float, int]] = {}
 
     def due(self, kind: object) -> dict[str, object] | None:
-        """Return the fields of a line to log now, with the number of lines left out; None to leave this one out."""
+        """Return the fields of a line to log now, with the number of lines suppressed; None to suppress this one."""
         due_s, left_out = self._left_out.get(kind, (0.0, 0))
         now_s = self._clock_s()
         if now_s < due_s:

@@ -1,7 +1,7 @@
 """Bounds what is written of one source record: the facts within its budget.
 
 In: the spans of a record, trace by trace, and the room that the record's size gives (`Budget`). Out: its facts.
-Invariant: the facts of a record never exceed its room, whatever the record. What signals show gives way first:
+Invariant: the facts of a record never exceed its room, whatever the record. What signals show is reduced first:
 
     whole      witnesses as the projection makes them
     shortened  texts of more than 64 bytes are truncated, with a mark and a digest of the original

@@ -1,6 +1,6 @@
 """Replays the past under today's rules.
 
-    what is asked  ─ plan ───►  which offsets to read, up to when, and what of it is gone     streams.replay.plan
+    the request    ─ plan ───►  which offsets to read, up to when, and what of it is gone     streams.replay.plan
     offsets        ─ feed ───►  records, of Kafka or of an archive                            streams.replay.feed
     records        ─ read ───►  sections of facts, one for each process                  streams.replay.source_reader
     sections       ─ judge ──►  closed windows, and the verdicts of the rules                  streams.replay.evaluator
@@ -12,6 +12,6 @@ Traces are found by an expression in `streams.replay.find`, the names in records
 `streams.replay.attributes`, and `streams.replay.period_reader` reads records without windows.
 
 An archive is queried with SQL where the result is the same (`streams.replay.sql_replay`); otherwise its records take
-the same way. Projection, windows and verdicts are those of live processing. There is no consumer group and nothing is
+the same path. Projection, windows and verdicts are those of live processing. There is no consumer group and nothing is
 committed: live processing is not affected.
 """

@@ -2,8 +2,8 @@
 
 In: closed windows. Out: the signals that live processing would have published, and the counts of the rules whose first
 fact of the chain is in the requested period, so that what other rules hit does not matter. Traces that were read only
-in part are listed, and not judged. For a rule in shadow, which live processing publishes nothing of, the signals are
-those it would publish if it were live, each marked.
+in part are listed, and not judged. Live processing publishes nothing about a rule in shadow; here it has the signals
+that it would have if it were live, each marked.
 """
 
 from __future__ import annotations

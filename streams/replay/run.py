@@ -22,7 +22,7 @@ from streams.replay.tally import Tally
 from streams.replay.worker import Done, Failed, Inbox, Job, Jobs, Outbox, Progress, Report, run_process
 from topics.records.facts import TICK_MS
 
-LOOK_S = 0.5
+POLL_S = 0.5
 _NEVER = 1 << 62
 
 
@@ -158,7 +158,7 @@ class Team:
         while True:
             gone = [process.exitcode for process in self._processes if process.exitcode]
             try:
-                return self._outbox.get(timeout=LOOK_S)
+                return self._outbox.get(timeout=POLL_S)
             except Empty:
                 if gone:
                     raise StateError(

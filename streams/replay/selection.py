@@ -4,8 +4,8 @@ In: closed windows. Out: one plain value for each outcome, to be counted elsewhe
 because records may be missing before those that are read.
 
 Live judges a chain with a rule if its trace was first read at `live_from_ms` or later (`streams.windows.rule_times`). A
-backfill takes exactly the others, so no chain is judged by both. As in live processing, a time of watch
-(`streams.windows.presence`), which here lasts up to `live_from_ms`, tells since when the trace of a chain is present.
+backfill takes exactly the others, so no chain is judged by both. As in live processing, presences
+(`streams.windows.presence`), which are tracked up to `live_from_ms` here, tell since when the trace of a chain exists.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Reads a reader's inputs into sections of facts.
 
-In: records. Out: drafts, cut into one section per process and input. Decoding, projection and record time are ingest's.
+In: records. Out: one section per process and input. Decoding, projection and record time are ingest's.
 An input's sections follow one another, and after its last one the clock does not wait for it. Most records are
 processed in batches, compiled (`streams.decode.batches`).
 """
@@ -155,7 +155,7 @@ class SourceReader:
         return passed
 
     def waiting_count(self) -> int:
-        """Return the number of traces in the drafts."""
+        """Return the number of traces in the section builders."""
         return sum(len(source.builder.touches) for source in self._sources.values())
 
     def sections(self, count: int) -> list[list[Section]]:
@@ -263,7 +263,7 @@ def _holds_logs(topic: str) -> bool:
 def _place(message: Message) -> Source:
     topic, partition = message.topic(), message.partition()
     if topic is None or partition is None:
-        raise StateError("kafka returned a message without an offset", action="report this as a bug")
+        raise StateError("Kafka returned a message without an offset", action="report this as a bug")
     return topic, partition
 
 

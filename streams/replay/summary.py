@@ -72,8 +72,8 @@ def statement(title: str, tally: Tally, period: Period) -> str:
 
     >>> tally = Tally()
     >>> tally.verdicts.update({"held": 1210, "broken": 2, "undetermined": 1})
-    >>> said = statement("PII access is logged", tally, Period(1767614400000, 1767618000000))
-    >>> said.split(" between ")[0], said.split("; ")[1]
+    >>> text = statement("PII access is logged", tally, Period(1767614400000, 1767618000000))
+    >>> text.split(" between ")[0], text.split("; ")[1]
     ('2 of 1,213 traces broke "PII access is logged"', '1 of the others is undetermined')
     """
     if not tally.applicable:

@@ -1,7 +1,7 @@
 """Reads the last record of each key of `betrace.rules`, and what of the topic cannot be read.
 
 In: the topic. Out: `RulesTopic`. A range that cannot be read may have held a rule set, a push, or the activation of
-another set than the last one that can be read. It is skipped with a warning; whoever asks for the active set is told.
+another set than the last one that can be read. It is skipped with a warning; `lost_since_active` has those that matter.
 """
 
 from __future__ import annotations

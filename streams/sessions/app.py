@@ -155,7 +155,7 @@ class SessionsApp:
         try:
             await asyncio.wait_for(self._app.stop(), LEAVE_S)
         except TimeoutError:
-            log.warning("left the group without notice: no broker answers")
+            log.warning("could not leave the group, no broker answers: the session time-out removes this member")
 
     async def _consume(self, stream: StreamT[bytes]) -> AsyncIterator[None]:
         async for event in stream.noack().events():
@@ -200,7 +200,7 @@ class SessionsApp:
             await asyncio.sleep(ALIVE_S)
 
     def _check_crash(self) -> None:
-        """Raise if Faust crashed: it leaves its services standing still, and the program must end."""
+        """Raise if Faust crashed: its services then do nothing more, and the program must end."""
         for service in (self._app, self._app.consumer):
             if service.crashed:
                 raise StateError(

@@ -78,7 +78,7 @@ class Covered(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
 
 
 def published_ends(counted: Counted, covered: Covered | None) -> tuple[object, ...]:
-    """Return where the chain of counts and the coverage end, to compare what two places know of the published."""
+    """Return where the chain of counts and the coverage end, to compare a checkpoint with store or verdicts."""
     end = None if covered is None else (covered.generation, covered.to_ms, covered.facts_to, covered.settled_ms)
     return counted.seq, counted.head, end
 

@@ -270,8 +270,8 @@ def _chain(messages: Iterable[Message]) -> _Chain | None:
 def _after(counted: Counted, record: VerdictCounts, value: bytes) -> Counted:
     """Return the chain with one more record.
 
-    The number of signals published with it is not known any more. They count as withheld, because nobody is asked to
-    prove those.
+    The number of signals published with it is not known any more. They count as withheld, because withheld signals need
+    no proof.
     """
     due = record.added.broken + record.added.undetermined if record.mode == "live" else 0
     counted = counted.after(record, value)

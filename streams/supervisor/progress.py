@@ -1,4 +1,4 @@
-"""Logs how a run gets on: one line when all its stages are ready, and then one line a minute.
+"""Logs the progress of a run: one line when all its stages are ready, then one line per minute.
 
 In: what each stage reports. Out: log lines.
 """

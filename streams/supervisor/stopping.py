@@ -81,7 +81,7 @@ def _end(stop: Callable[[], object], within_s: float) -> None:
     stop()
     time.sleep(max(0.0, until_s - time.monotonic()))
     log.error(
-        "no orderly shutdown in time, so this process ends at once: nothing is lost, the next start repeats "
+        "orderly shutdown timed out, so this process ends at once: nothing is lost, the next start repeats "
         "what was done after the last commit",
         waited_s=within_s,
         exit_code=KILLED,

@@ -11,7 +11,8 @@ killed, so that the whole ends in time (`stopping`); the exit code is then `KILL
 something worse.
 
 A stage writes messages for the supervisor to stdout, one a line. The run is complete once every expected message has
-been sent by some stage. The last message of a stage is its totals; once it is ready, it reports its progress at times.
+been sent by some stage. The last message of a stage is its totals; once it is ready, it reports its progress at
+intervals.
 """
 
 from __future__ import annotations

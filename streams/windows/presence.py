@@ -1,4 +1,4 @@
-"""Knows since when a trace has existed, hits or none, at times when windows cannot tell.
+"""Tracks since when a trace has existed, with or without hits, while windows cannot tell.
 
 A window opens at a hit. A rule that was just pushed, or that lost part of its input, cannot know whether a trace whose
 first hit arrives now had one before. Therefore, while presences are tracked (`Sessions.track_presence`), every arrival
@@ -123,7 +123,7 @@ class Presences:
         return self._required_offsets.lowest()
 
     def oldest(self) -> int | None:
-        """Return the tick since which the oldest presence exists, None when there is none."""
+        """Return the tick at which the oldest presence began, None when there is none."""
         return self._since_ticks.lowest()
 
     def long_presences(self) -> list[LongPresence]:

@@ -1,4 +1,4 @@
-"""Knows from when each rule may judge.
+"""Tracks from when each rule may judge.
 
 In: the rule set that each section was projected with, and since when. Out: the rules that may judge a chain. A rule
 judges only chains of which every record was projected with it: the trace was first seen more than gap + lateness after

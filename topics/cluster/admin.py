@@ -82,8 +82,8 @@ class TopicStatus(msgspec.Struct, frozen=True, kw_only=True):
 class Creation(msgspec.Struct, frozen=True):
     """The topics that `create` created, and the status of those that existed before."""
 
-    made: list[str]
-    kept: list[TopicStatus]
+    created: list[str]
+    existing: list[TopicStatus]
 
 
 def connect(settings: ClientSettings) -> AdminClient:

@@ -5,7 +5,7 @@
     header   `betrace_source`: the position of its source record (`SourcePosition`)
 
 The position tells a reader whether a record was written twice (ingest was killed, or its offsets were reset) or two
-records are equal. This topic also has attributes that no rule names, as no other topic does: give few people access.
+records are equal. This topic also has attributes that no rule names, as no other topic does: restrict who may read it.
 """
 
 from __future__ import annotations

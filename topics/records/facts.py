@@ -225,7 +225,7 @@ def is_foreign(value: bytes) -> bool:
 
 def _refuse_unknown_version(version: int) -> None:
     if version < OLDEST:
-        raise msgspec.DecodeError(f"facts format {version}, this program reads {OLDEST} to {VERSION}: it is too old")
+        raise msgspec.DecodeError(f"facts format {version} is too old, this program reads {OLDEST} to {VERSION}")
     if version > VERSION:
         raise msgspec.DecodeError(
             f"facts format {version}, this program reads {OLDEST} to {VERSION}: upgrade sessions first"

@@ -3,7 +3,7 @@
     audit/000/000/007-seals-360-to-419.parquet   rows (`streams.evidence.audit.rows`) of the seals 360 to 419
     audit/000/000/007.json                       its `Manifest`, which names the hash of the manifest before it
 
-In: a storage with seals. Out: files there. A file ends where the number of a seal is divisible by `SEALS_A_FILE`, so
+In: a storage with seals. Out: files there. A file ends where the number of a seal is divisible by `SEALS_PER_FILE`, so
 every process, killed or not, makes the same files; seals without audit records have no file. The seals are the
 evidence, and these files are verified against them.
 """
@@ -33,7 +33,7 @@ from streams.evidence.ledger.storage import Storage
 log = structlog.get_logger()
 
 SCHEMA = 1
-SEALS_A_FILE = 60
+SEALS_PER_FILE = 60
 """The number of seals per file of the audit trail."""
 _NAME = re.compile(r"([0-9]{3})\.json")
 
@@ -116,7 +116,7 @@ def follow(store: Storage, end_seal: int) -> None:
 
     The seals are the evidence: without files of the trail nothing is lost, and the next call writes them.
     """
-    if end_seal % SEALS_A_FILE:
+    if end_seal % SEALS_PER_FILE:
         return
     try:
         advance(store, end_seal)
@@ -134,14 +134,14 @@ def advance(store: Storage, end_seal: int) -> int:
     first = before.manifest.end_seal if before else 0
     made = 0
     pending: list[Sealed] = []
-    for number in range(first, end_seal // SEALS_A_FILE * SEALS_A_FILE):
+    for number in range(first, end_seal // SEALS_PER_FILE * SEALS_PER_FILE):
         try:
             pending += entries(store, number)
         except (OSError, msgspec.DecodeError) as error:
             raise StateError(
                 f"{storage.seal_path(number)} cannot be read: {error}", action="run betrace evidence verify"
             ) from error
-        if pending and (number + 1) % SEALS_A_FILE == 0:
+        if pending and (number + 1) % SEALS_PER_FILE == 0:
             before = _make(store, before, pending, number + 1)
             made, pending = made + 1, []
     return made
@@ -191,8 +191,8 @@ def findings(store: Storage, end_seal: int, removed: Mapping[str, Removed]) -> I
     for file in _files(store):
         if file not in named:
             yield Finding(file, Fault.UNKNOWN, "no manifest names it")
-    if end_seal - end > SEALS_A_FILE:
-        due = range(end, end_seal // SEALS_A_FILE * SEALS_A_FILE)
+    if end_seal - end > SEALS_PER_FILE:
+        due = range(end, end_seal // SEALS_PER_FILE * SEALS_PER_FILE)
         if any(True for seal in due for _ in _readable(store, seal)):
             yield Finding(
                 manifest_path((number or -1) + 1), Fault.MISSING, f"the records of seals from {end} on are in no file"

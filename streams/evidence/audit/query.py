@@ -20,7 +20,7 @@ import pyarrow as pa
 from streams.errors import ConfigError
 
 BATCH = 10_000
-LOOK_EVERY_S = 0.1
+POLL_S = 0.1
 END_S = 10.0
 """How long to wait for a statement that was interrupted; the thread does not keep the process alive."""
 _AHEAD = 2
@@ -82,7 +82,7 @@ class _Statement:
         while self._time_left_s is None or self._time_left_s > 0:
             before_s = time.monotonic()
             try:
-                item = self._items.get(timeout=LOOK_EVERY_S)
+                item = self._items.get(timeout=POLL_S)
             except queue.Empty:
                 item = self
             if self._time_left_s is not None:
@@ -101,7 +101,7 @@ class _Statement:
         while self._thread.is_alive() and time.monotonic() < deadline_s:
             # Before the statement has started there is nothing to interrupt yet.
             self._database.interrupt()
-            self._thread.join(LOOK_EVERY_S)
+            self._thread.join(POLL_S)
 
     def _execute(self) -> None:
         try:
@@ -118,7 +118,7 @@ class _Statement:
         """Hand over an item; return False if the consumer has gone."""
         while not self._is_ended.is_set():
             try:
-                self._items.put(item, timeout=LOOK_EVERY_S)
+                self._items.put(item, timeout=POLL_S)
             except queue.Full:
                 continue
             return True

@@ -10,7 +10,7 @@
     is_log, is_truncated   a log record; a record that was too large for a message
     source           where it was in the source topics
     seal, partition, "offset"            where it is in the evidence
-    unreadable       what was no audit record, as it was; all else is NULL then
+    unreadable       the value of an entry that is not an audit record; all else is NULL then
 
 In: lines of entries (`streams.evidence.ledger.entry`), or a Parquet file made of them. Out: an Arrow table. The same
 lines give the same table.
@@ -80,7 +80,7 @@ def table(sealed: Iterable[Sealed]) -> pa.Table:
 def read(content: bytes, columns: list[str] | None = None) -> pa.Table:
     """Return the rows in a Parquet file, all columns or these; raises `OSError` or `ValueError` if it is damaged.
 
-    It is read in this thread alone. Arrow's own threads let go of Python's objects after the read has returned, and a
+    It is read in this thread alone. Arrow's own threads release Python's objects after the read has returned, and a
     process that ends just then is aborted by C++: https://github.com/apache/arrow/issues/34314
     """
     return pq.ParquetFile(pa.BufferReader(content)).read(columns, use_threads=False)

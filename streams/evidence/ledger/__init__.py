@@ -5,7 +5,7 @@
     seals                    ─ sign  ─►  a Merkle log of seals, its head signed   tree_head, notes
     seal and tree head      ─ store ─►  one file in write-once storage, Kafka    storage, log, worker
 
-    storage and public key   ─ verify ►  findings, with their places              verify, range_verifier
+    storage and public key   ─ verify ►  findings, with their locations           verify, range_verifier
 
 One signed tree head covers everything: its root covers every seal, and a seal names the state of every partition's log.
 """

@@ -140,6 +140,6 @@ def _by_chain(records: Iterable[Coverage]) -> dict[ChainKey, dict[Moment, Statem
 
 
 def _common(ours: dict[Moment, Statement], theirs: dict[Moment, Statement]) -> list[Moment]:
-    """Return all moments between the first and the last that both may know."""
+    """Return the moments of either stream in the period that both cover."""
     start, end = max(min(ours), min(theirs)), min(max(ours), max(theirs))
     return sorted(moment for moment in ours.keys() | theirs.keys() if start <= moment <= end)

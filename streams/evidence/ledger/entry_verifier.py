@@ -2,7 +2,7 @@
 
     trees     each entry is a leaf of its log, whose peaks the seal names
     offsets   they rise, and continue where the log's last seal ended
-    cover     the seal's sums are those of its verdict records
+    sums      the seal's sums are those of its verdict records
     coverage  the coverage records of each facts partition follow one another, and nothing was lost
     counts    the counts records of each are a chain without contradictions (`counts`)
     signals   how many there are of each rule, to be compared with its verdicts

@@ -122,7 +122,7 @@ def consistency_proof(leaves: Sequence[Hash], old_size: int) -> list[Hash]:
     Empty if `old_size` is 0 or the whole tree; raises `IndexError` if it is larger.
     """
     if not 0 <= old_size <= len(leaves):
-        raise IndexError(f"a tree of {len(leaves)} leaves never had {old_size}")
+        raise IndexError(f"a tree of {len(leaves)} leaves has no prefix of {old_size}")
     return _subproof(leaves, old_size, is_known=True) if old_size else []
 
 

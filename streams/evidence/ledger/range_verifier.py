@@ -37,7 +37,7 @@ class _Head:
 
     location: str
     note: Note
-    says: TreeHead
+    content: TreeHead
     sha256: str
 
 
@@ -120,7 +120,7 @@ class SealRangeVerifier:
             self._forget()
         elif tree_head is not None and self._last is not None:
             # This seal names it, and what follows signs this seal.
-            self.head, self._last = self._last.says, None
+            self.head, self._last = self._last.content, None
         return tree_head
 
     def _tree_before(self, number: int, seal: Seal) -> Frontier:
@@ -132,7 +132,7 @@ class SealRangeVerifier:
 
     def _against(self, location: str, made: TreeHead, tree_head: _Head | None) -> Iterator[Finding]:
         """Yield findings if its own tree head or a known one is for another seal."""
-        if tree_head is not None and tree_head.says != made:
+        if tree_head is not None and tree_head.content != made:
             yield Finding(location, Fault.CHANGED, "it is not the seal that its tree head signs")
         known = self._known.get(made.size, made)
         if known != made:
@@ -170,16 +170,16 @@ class SealRangeVerifier:
         """
         text = made.text() if made else None
         note = notes.decode(content, text)
-        says = made if made and note.text == text else tree_head.decode(note.text)
+        head = made if made and note.text == text else tree_head.decode(note.text)
         names = [(signature.name, signature.key_id) for signature in note.signatures]
         by = [self._keys.get(name) for name in names]
         if None in by:
             raise NoteError("it is signed by an unknown key")
         if len({*names}) != len(names):
             raise NoteError("it is signed twice by the same key")
-        if not any(key and key.name == says.origin and key.algorithm is Algorithm.ED25519 for key in by):
-            raise NoteError(f"it is not signed by {says.origin}")
-        return _Head(location, note, says, hashlib.sha256(content).hexdigest())
+        if not any(key and key.name == head.origin and key.algorithm is Algorithm.ED25519 for key in by):
+            raise NoteError(f"it is not signed by {head.origin}")
+        return _Head(location, note, head, hashlib.sha256(content).hexdigest())
 
     def _settle(self) -> list[Finding]:
         """Verify the signatures of the last tree head, which no seal covers."""
@@ -190,7 +190,7 @@ class SealRangeVerifier:
             notes.verified(last.note, self._verifiers)
         except NoteError as error:
             return [Finding(last.location, Fault.UNSIGNED, str(error))]
-        self.head = last.says
+        self.head = last.content
         return []
 
     def _forget(self) -> None:

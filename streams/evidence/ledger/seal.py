@@ -116,7 +116,7 @@ def _joint(content: bytes) -> int:
     """Return where the empty line before the note begins, -1 if there is none.
 
     It searches from the end, which is near: a tree head has one empty line, and the one before it ends the entries. In
-    a file with more of them, one is taken for an entry and found there.
+    a file with more of them, one counts as an entry, and verification finds it there.
     """
     return content.rfind(_JOINT, 0, max(content.rfind(_JOINT), 0))
 

@@ -63,7 +63,7 @@ class Directory:
         self._is_cleared = False
 
     def create(self, path: str, content: bytes) -> None:
-        """Create the file as `Storage.create` does: write it aside, then link it to its name, which must be free."""
+        """Create the file as `Storage.create` does: write a partial file, then link it to its name if that is free."""
         target, partial = self._root / path, self._root / PARTIAL / secrets.token_hex(8)
         for directory in (target.parent, partial.parent):
             _make_directory(directory)

@@ -44,6 +44,8 @@ LOOK_BACK = 10_000
 
 
 class _Log(msgspec.Struct, gc=False):
+    """The part of `LogState` that a report needs."""
+
     topic: str
     partition: int
     added: int = 0
@@ -51,13 +53,17 @@ class _Log(msgspec.Struct, gc=False):
 
 
 class _End(msgspec.Struct, gc=False):
+    """The part of `PartitionSummary` that a report needs."""
+
     partition: int
     generation: int
     settled_to_ms: int
     origin: str = LIVE_ORIGIN
 
 
-class _Cover(msgspec.Struct, gc=False):
+class _Summary(msgspec.Struct, gc=False):
+    """The part of `SealSummary` that a report needs."""
+
     partitions: list[_End] = []
 
 
@@ -66,7 +72,7 @@ class _Seal(msgspec.Struct, gc=False):
 
     time_ms: int
     logs: list[_Log]
-    cover: _Cover
+    cover: _Summary
 
 
 class _Counts(msgspec.Struct, tag_field="kind", tag="counts", gc=False, kw_only=True):

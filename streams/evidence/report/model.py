@@ -94,8 +94,8 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_whole(self) -> bool:
         """Whether nothing was lost or undecodable; False if the evidence does not say."""
-        is_told = self.undecodable is not None or not self.sources
-        return is_told and not (self.lost or self.undecodable or self.verdict_records_lost)
+        is_known = self.undecodable is not None or not self.sources
+        return is_known and not (self.lost or self.undecodable or self.verdict_records_lost)
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):

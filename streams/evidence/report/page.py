@@ -1,4 +1,4 @@
-"""Renders the report as one self-contained HTML page; `report.html.j2` is what it says, this is what it computes.
+"""Renders the report as one self-contained HTML page; `report.html.j2` has its text, this module computes its figures.
 
 In: the report. Out: HTML. Every figure is in an element whose `data-figure` is its path in the JSON, so that the two
 can be compared.

@@ -1,7 +1,7 @@
 """Pushes a report's figures to a compliance platform through its public API.
 
     drata    POST {url}/custom-connections/{connection}/resources/{resource}/records: upserts by `id`
-    vanta    PUT {url}/v1/resources/custom_resource: replaces all resources of this kind; a token is asked for first
+    vanta    PUT {url}/v1/resources/custom_resource: replaces all resources of this kind; a token is requested first
 
 In: records, one per rule. Out: nothing. Pushing the same figures twice has the effect of pushing them once. Temporary
 failures (429, 5xx, no connection) are retried with backoff, or when the platform says (`request`).

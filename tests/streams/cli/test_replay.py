@@ -95,7 +95,7 @@ def test_engine_replays_what_sql_cannot(archive: Path, rules: Path) -> None:
     done = replay(archive, rules, "--summary")
 
     assert (0, 1) == (done.exit_code, json.loads(done.stdout)["held"])
-    assert "archive record by record, which takes longer: record times run back by 9000ms" in done.stderr
+    assert "archive record by record, which takes longer: record times go back by 9000ms" in done.stderr
     assert "2 spans in 2 records, 0 unreadable records; 1 chains of windows judged" in done.stderr
 
 
@@ -113,7 +113,7 @@ def test_rule_that_applies_to_nothing_names_what_was_never_seen(archive: Path, r
     assert ["never applies to no trace: nothing that was read has amount on pii.access, refund"] == said
 
 
-def test_missing_files_are_reported(archive: Path, rules: Path) -> None:
+def test_files_that_are_missing(archive: Path, rules: Path) -> None:
     """Missing records are reported with advice; a rule that they could prove wrong is undetermined."""
     write(archive, (0, "other", 1))
     write(archive, (9, "pii.access", 2), first_offset=5)

@@ -44,18 +44,18 @@ def test_create_creates_the_whole_flow(client: AdminClient, layout: Layout) -> N
     creation = admin.create(client, layout)
 
     described = admin.describe(client, layout)
-    assert creation.kept == []
-    assert [row.name for row in described] == creation.made
+    assert creation.existing == []
+    assert [row.name for row in described] == creation.created
     assert [row.faults + row.differences for row in described] == [[]] * len(described)
 
 
 def test_second_create_creates_nothing(client: AdminClient, layout: Layout) -> None:
     """Create leaves existing topics unchanged and reports them."""
-    made = admin.create(client, layout).made
+    made = admin.create(client, layout).created
 
     again = admin.create(client, layout)
 
-    assert (again.made, [row.name for row in again.kept]) == ([], made)
+    assert (again.created, [row.name for row in again.existing]) == ([], made)
 
 
 def test_create_creates_only_missing_topics(client: AdminClient, layout: Layout) -> None:
@@ -65,9 +65,9 @@ def test_create_creates_only_missing_topics(client: AdminClient, layout: Layout)
 
     creation = admin.create(client, layout)
 
-    assert source not in creation.made
+    assert source not in creation.created
     assert admin.partition_counts(client, [source]) == {source: 5}
-    assert row(creation.kept, source).retention_ms == 1000
+    assert row(creation.existing, source).retention_ms == 1000
 
 
 def test_topics_have_the_settings_of_the_flow(client: AdminClient, layout: Layout) -> None:
@@ -100,7 +100,7 @@ def test_another_partition_count_is_a_fault_and_is_not_altered(client: AdminClie
 
     creation = admin.create(client, layout)
 
-    assert row(creation.kept, facts).faults == ["has 3 partitions, should have 2"]
+    assert row(creation.existing, facts).faults == ["has 3 partitions, should have 2"]
     assert admin.partition_counts(client, [facts]) == {facts: 3}
 
 

@@ -130,7 +130,7 @@ def test_message_of_an_earlier_version() -> None:
 
 def test_message_that_is_too_old() -> None:
     """A message of a version that is no longer supported is refused, without advice to upgrade."""
-    with pytest.raises(msgspec.DecodeError, match=f"facts format 1, this program reads 2 to {VERSION}: it is too old"):
+    with pytest.raises(msgspec.DecodeError, match=f"facts format 1 is too old, this program reads 2 to {VERSION}"):
         decode(msgspec.msgpack.encode([1, "rules", []]))
 
 
