@@ -174,7 +174,7 @@ def test_what_is_of_interest(interest: Interest, expected: list[str]) -> None:
 
 
 def test_name_of_interest_in_damaged_text() -> None:
-    """A rule about U+FFFD sees mended text, although its bytes are nowhere in the request."""
+    """A rule about U+FFFD matches repaired text, although its bytes are nowhere in the request."""
     request = trace_request(Span(trace_id=TRACE, name="a\x00b")).replace(b"a\x00b", b"a\xffb")
     interest = Interest(names=frozenset({"a\ufffdb"}), every_span=False, attributes=frozenset())
 

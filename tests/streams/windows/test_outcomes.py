@@ -134,7 +134,7 @@ def test_held_rule_is_no_finding(text: str, names: list[str]) -> None:
 
 
 def test_inapplicable_rule_has_no_outcome() -> None:
-    """A rule whose subject did not happen has no outcome."""
+    """A rule whose subject is not in the trace has no outcome."""
     life = Life(compiled(AUDITED, UNCHECKED))
     life.arrive(100, span("audit.log"))
 
