@@ -9,7 +9,6 @@ when one of its values is invalid.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 
 from dsl import problems
@@ -32,7 +31,7 @@ MAX_MS = 30 * 86_400_000
 
 _BY, _FOR = (f"{KEY}.{key}" for key in KEYS)
 _MS_NS = UNIT_NS["ms"]
-_HEADER = re.compile(r"(\S.*?)\s+for\s+(\S+)")
+_HEADER_PARTS = 3
 _HEADER_FORM = "a list of names and a duration, such as `user.id, tenant.id for 1h`"
 _PERIOD = "a duration of whole milliseconds from 1s to 30d"
 _NAME = "the name of an attribute without brackets"
@@ -42,12 +41,13 @@ def header_fields(field: Field, reported: list[Problem]) -> Iterator[tuple[str, 
     """Yield the two fields of a header line; an empty line yields one that is empty."""
     if not field.text:
         yield KEY, field
-    elif (parts := _HEADER.fullmatch(field.text)) is None:
+    elif len(parts := field.text.rsplit(maxsplit=2)) < _HEADER_PARTS or parts[1] != "for":
         reported.append(problems.wrong_type(field.spot, field.text, _HEADER_FORM))
     else:
-        names = tuple(name.strip() for name in parts[1].split(","))
-        yield _BY, Field(names, _part(field.spot, 0, len(parts[1])))
-        yield _FOR, Field((parts[2],), _part(field.spot, parts.start(2), len(parts[2])))
+        by, _, period = parts
+        names = tuple(name.strip() for name in by.split(","))
+        yield _BY, Field(names, _part(field.spot, 0, len(by)))
+        yield _FOR, Field((period,), _part(field.spot, len(field.text) - len(period), len(period)))
 
 
 def _part(spot: Spot, start: int, length: int) -> Spot:

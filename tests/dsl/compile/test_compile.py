@@ -211,14 +211,14 @@ def test_time_to_parse_is_linear_in_the_text(unit: str) -> None:
     assert LINEAR > growth(partial(_refuse, text(MAX_BYTES // 4)), partial(_refuse, text(MAX_BYTES)))
 
 
-@pytest.mark.parametrize("unit", [" ", "\t", "//", '"', ":", "(", "a:", "Signal:", "// id:", "-"])
+@pytest.mark.parametrize("unit", [" ", "\t", "//", '"', ":", "(", "a:", "Signal:", "// id:", "-", " for "])
 def test_time_to_read_headers_is_linear_in_the_text(unit: str) -> None:
     """Comment lines of up to a million characters are read in linear time."""
 
     def text(count: int) -> str:
         long = unit * count
         lines = [f"// Signal: A {long}x", f"// owner: {long}x", f'// "{long}', long]
-        return "\n".join([*lines, "// Signal: A (low)", "x ="])
+        return "\n".join([*lines, "// Signal: A (low)", f"// dedup: x{long}x", "x ="])
 
     assert LINEAR > growth(partial(_refuse, text(25_000)), partial(_refuse, text(100_000)))
 
