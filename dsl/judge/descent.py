@@ -67,22 +67,26 @@ class DescentIndex:
 
     def unplaced_partners(self) -> Occurrences:
         """Return the partners that may have the descent because some ancestors are not known."""
-        if self._descent.is_above:
-            return self._partners
-        kept = (self._with_unknown_ancestors(each, self._descent.of_partner) for each in self._partners.kept)
+        columns = self._descent.of_partner
+        place = self._with_children if self._descent.is_above else self._with_unknown_ancestors
+        kept = (place(each, columns) for each in self._partners.kept)
         return Occurrences(kept=[each for each in kept if each.variants])
 
     def unplaced_subject(self, occurrence: Occurrence) -> Occurrence:
         """Return an occurrence of the subject with the variants that may have the descent to such partners."""
         if self._descent.is_above:
             return self._with_unknown_ancestors(occurrence, self._descent.of_subject)
-        span = self._descent.of_subject.span
-        return Occurrence(occurrence.identity, tuple(each for each in occurrence.variants if each.keys[span]))
+        return self._with_children(occurrence, self._descent.of_subject)
 
     def _ids(self, variant: Variant, columns: LinkColumns, *, is_lower: bool) -> Sequence[bytes]:
         if not is_lower:
             return variant.keys[columns.span] or ()
         return sorted(self._ancestry.of(variant.keys, columns).ids & self._upper_ids)
+
+    def _with_children(self, occurrence: Occurrence, columns: LinkColumns) -> Occurrence:
+        """Return the variants that others can name as their parent: events and log records have no children."""
+        can_have = (each for each in occurrence.variants if each.keys[columns.span])
+        return Occurrence(occurrence.identity, tuple(can_have))
 
     def _with_unknown_ancestors(self, occurrence: Occurrence, columns: LinkColumns) -> Occurrence:
         unknown = (each for each in occurrence.variants if not self._ancestry.of(each.keys, columns).is_known)

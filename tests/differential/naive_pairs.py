@@ -196,7 +196,8 @@ def _is_placed(relations: Relations, at: Occurrence, other: Occurrence, trace: S
         case "beside":
             return at.parent != b"" and at.parent == other.parent, True
         case "above":
-            return _descends(at, other, trace)
+            found, is_known = _descends(at, other, trace)
+            return found, is_known or other.node == b""
         case "below":
             found, is_known = _descends(other, at, trace)
             return found, is_known or at.node == b""
