@@ -29,7 +29,8 @@ NAME = "EXPR"
 """What problems call the expression, as the command's usage does."""
 
 _FILE = "expression.rules"
-_HEADER = "// id: expression\n// kind: pattern\n"
+_HEADER = "// id: expression\n// kind: pattern\n\n"
+"""It ends with a blank line, so that comments at the start of an expression are not keys of the header."""
 _ONLY_SERVICE = Interest(names=frozenset(), every_span=True, attributes=frozenset({SERVICE}))
 
 
@@ -50,8 +51,10 @@ def rule_of(expression: str) -> tuple[RuleSet, list[Problem]]:
 
     Raises:
         RulesError: it is not an expression; the locations of its problems are those in the expression.
-        ConfigError: it is a whole rule, or several expressions.
+        ConfigError: it is empty, a whole rule, or several expressions.
     """
+    if not expression.strip():
+        raise ConfigError(f"{NAME} is empty: give an expression")
     try:
         rules, warnings = compile_texts({_FILE: _HEADER + expression + "\n"})
     except RulesError as error:

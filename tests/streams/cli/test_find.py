@@ -108,11 +108,20 @@ def test_nothing_is_found(archive: Path) -> None:
     assert "0 traces found; 5 spans read" in done.stderr
 
 
+def test_comment_before_the_expression_means_nothing(archive: Path) -> None:
+    """A comment that would be a key of a header does not keep traces from being found."""
+    plain, commented = find(archive, "payment"), find(archive, "// mode: shadow\n// enabled: false\npayment")
+
+    assert plain.stdout
+    assert (plain.exit_code, plain.stdout) == (commented.exit_code, commented.stdout)
+
+
 @pytest.mark.parametrize(
     ("expression", "message"),
     [
         ("payment and\n  (", "EXPR:2:3  "),
         ("payment and (approval", "EXPR:1:14  "),
+        (" ", "EXPR is empty: give an expression"),
         ("when { a } always { b }", "EXPR is a whole rule: give one expression"),
         ("a // id: b\n\n// id: c\n// kind: pattern\nb", "EXPR has 2 expressions: give one"),
     ],
