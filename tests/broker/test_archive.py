@@ -331,8 +331,9 @@ def test_archive_of_a_newer_version(archive: Archive, monkeypatch: pytest.Monkey
     """An archive that a newer version wrote is left unchanged."""
     _, spans = archive.topics
     archive.write("unkeyed_proto", spans)
+    newer = str(int(schema.FORMAT) + 1)
     with monkeypatch.context() as patched:
-        patched.setattr(schema, "FORMAT", "3")
+        patched.setattr(schema, "FORMAT", newer)
         writer = PartitionWriter(
             store=Store.at(str(archive.path)), topic=spans, partition=0, first_offset=0, topic_id="id"
         )
@@ -343,7 +344,7 @@ def test_archive_of_a_newer_version(archive: Archive, monkeypatch: pytest.Monkey
     done = archive.run("--until-idle")
 
     assert done.returncode == 3
-    assert "files of format 3, this version reads format 2. Action:" in done.stderr
+    assert f"files of format {newer}, this version reads format {schema.FORMAT}. Action:" in done.stderr
     assert before == sorted(archive.path.rglob("*"))
 
 
