@@ -97,7 +97,7 @@ def _contradictions(items: tuple[Expr | Cond, ...], source: SourceText) -> Itera
 
 
 def _compared_names(expr: Expr, source: SourceText) -> Iterator[Problem]:
-    """Yield the warnings about join keys, and about the names of what aggregates are taken of."""
+    """Yield the warnings about join keys, and about the names in aggregates."""
     match expr:
         case AllOf(items) | AnyOf(items):
             for item in items:

@@ -1,4 +1,4 @@
-"""Warns of comparisons with another span that are none, and of keys of a pair that are none.
+"""Warns of texts that look like attributes of another span, and of names in join keys that look like texts.
 
 In: nodes without errors. Out: warnings, each with the form to write. In a where, `a.id` is a text and not the attribute
 of a span a; in `with k == "x"`, "x" is the name of an attribute and not a text.

@@ -40,14 +40,14 @@ class TraceTest:
     expect: Verdict
 
     def verdict(self, rules: RuleSet) -> Verdict:
-        """Return the verdict that `betrace check` gives the test, as it is written, of the only rule in a set."""
+        """Return the verdict of the only rule in a set on the test as written, which is that of `betrace check`."""
         spans = [read_span(span_fields(span)) for span in self.spans]
         judgements = judge_trace(rules, spans, whole=not self.hit_max_duration)
         return judgements[0].verdict if judgements else Verdict.NOT_APPLICABLE
 
 
 def yaml_text(tests: Iterable[TraceTest]) -> str:
-    r"""Return the key `tests` of a rule, indented as a key of a rule in a list is.
+    r"""Return the key `tests` of a rule, indented as the keys of a rule in a list are.
 
     >>> test = TraceTest(name="t 1", spans=(Span("a", bytes([1] * 8)),), hit_max_duration=False, expect=Verdict.HELD)
     >>> print(yaml_text([test]), end="")
@@ -71,7 +71,7 @@ def _fields(test: TraceTest) -> dict[str, Value]:
 
 
 class _Representer(SafeRepresenter):
-    """Quotes what might be read as something else than text, and writes out what occurs twice: aliases are refused."""
+    """Quotes texts that could be read as another type, and repeats equal values: rule files allow no aliases."""
 
     def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002, ruamel's
         return True

@@ -21,7 +21,7 @@ from dsl.syntax import source
 from dsl.syntax.source import RULES_SUFFIX, YAML_SUFFIXES, SourceFile
 
 MAX_BYTES = 1 << 20
-"""The size of the largest rule set that is reviewed: some ten seconds."""
+"""The size of the largest rule set that is reviewed, which takes about ten seconds."""
 
 _TOP_LEVEL_KEY = re.compile(r"^([^\s#%\-.][^:\n]*):", re.MULTILINE)
 
@@ -57,7 +57,7 @@ def set_of(document: Path, rules: Sequence[Path]) -> tuple[Path, ...]:
 def analyse(paths: Sequence[Path], opened: Mapping[Path, str], today: date, *, is_directory: bool = False) -> Analysis:
     """Review the rule files at the paths; `opened` has the texts of open files by resolved path.
 
-    With `is_directory`, the set is what lies directly in a directory, without YAML files that are not rule files.
+    With `is_directory`, the set is the rule files directly in a directory; other YAML files there are ignored.
 
     Raises:
         TooLargeError: the files are too large.

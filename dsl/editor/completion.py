@@ -35,7 +35,7 @@ class ProposalKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A proposal: what is shown, and what is written."""
+    """A proposal: the label that the editor shows, and the text that it inserts."""
 
     label: str
     kind: ProposalKind
@@ -87,13 +87,13 @@ def _attributes(words: Vocabulary) -> Iterator[Proposal]:
 
 
 def _subject(name: str) -> str:
-    """Return how a subject is written; a quoted name is not one by itself."""
+    """Return how a subject is written; a quoted name alone is not a subject."""
     written = name_text(name)
     return written if written == name else f"trace.has({written})"
 
 
 def _named(found: Continuation, words: Vocabulary) -> Iterator[Proposal]:
-    """Yield the lists after an operator, the subjects in the place of a subject, and all where neither is clear."""
+    """Yield lists after an operator, subjects where a subject may stand, and both where the grammar does not tell."""
     is_value, is_subject = "DOLLAR" in found.accepted, "HAS" in found.accepted
     if is_value or not is_subject:
         yield from _at(words.lists, ProposalKind.LIST)

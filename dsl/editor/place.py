@@ -1,4 +1,4 @@
-"""Finds the rule text in which the cursor is, by lines, so that half-typed files have one too.
+"""Finds the rule text around the cursor, line by line, so that this works in incomplete files too.
 
 In: a file and the place of the cursor. Out: what the text is (a rule, a condition, the definition of a subject, or a
 line of a header), and its part before the cursor.
@@ -16,7 +16,7 @@ from dsl.syntax.continuation import COND, RULE, SUBJECT
 from dsl.syntax.source import YAML_SUFFIXES, SourceFile, source_file
 
 HEADER = "header"
-"""Beside those of `dsl.syntax.continuation`: the key of a line in a header."""
+"""The form of the key of a header line; the other forms are in `dsl.syntax.continuation`."""
 
 _WORD_CHARACTERS = string.ascii_letters + string.digits + "_.-"
 _HEADER_KEY = re.compile(r"\s*//\s*")
@@ -73,7 +73,7 @@ def _yaml_text(lines: Sequence[str]) -> tuple[str, str] | None:
 
 
 def _continued(lines: Sequence[str]) -> tuple[str, str] | None:
-    """Return the same for a text whose last line has no key."""
+    """Return what `_yaml_text` does, for lines of which the last has no key."""
     for index in range(len(lines) - 2, -1, -1):
         key = _YAML_KEY.match(lines[index])
         if key is None:
@@ -95,7 +95,7 @@ def _parent(lines: Sequence[str], indent: int) -> str | None:
 
 
 def _content(text: str) -> str:
-    """Return a scalar without the signs that open it: a quote, or those of a block."""
+    """Return a scalar without what opens it: a quote, or the indicator of a block."""
     opening = _OPENING.match(text)
     return text[opening.end() :] if opening is not None else text
 

@@ -77,12 +77,12 @@ def read_dedup(filled: Mapping[str, Field], reported: list[Problem]) -> Dedup | 
 
 
 def written(dedup: Dedup) -> dict[str, object]:
-    """Return the YAML mapping of what a rule's signals are grouped by."""
+    """Return the value of `dedup` as YAML has it."""
     return {"by": list(dedup.by), "for": duration_text(dedup.for_ms * _MS_NS)}
 
 
 def text(dedup: Dedup) -> str:
-    """Return it as a header has it.
+    """Return the value of `dedup` as a header has it.
 
     >>> text(Dedup(("tenant.id", "user.id"), 5_400_000))
     'tenant.id, user.id for 90m'
@@ -91,7 +91,7 @@ def text(dedup: Dedup) -> str:
 
 
 def _field(reader: YamlReader, entry: YamlEntry, key: str) -> Field | None:
-    """Return the texts of a key; None, and a problem, when it has others."""
+    """Return the texts of a key; if it has other values, report a problem and return None."""
     node = entry.node
     items = node.items if isinstance(node, YamlSequence) and key == "by" else (node,)
     scalars = [item for item in items if isinstance(item, YamlScalar)]

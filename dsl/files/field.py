@@ -23,7 +23,7 @@ class Field:
         """Split a list that is written with commas; `spot` is that of the text."""
         items = text.split(",")
         texts = tuple(item.strip() for item in items)
-        if spot.length != len(text):  # in quotes or on several lines, a text is not where its characters are counted
+        if spot.length != len(text):  # quotes and line breaks shift the characters of a text
             return Field(texts, spot)
         offsets = [0]
         for item in items:

@@ -2,7 +2,7 @@
 
 In: the tables by which rule files are read. Out: the schema (draft 2020-12), as plain values. Files that load are
 valid, except for blanks around a value that is one of a few; files with an unknown key are not. Only `betrace check`
-finds faults that no single value shows: in conditions and names, and tests that fail.
+finds what a schema cannot: errors in conditions and names, and tests that fail.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Writes a span in simple form: the inverse of `dsl.files.spans.read_span`.
 
 In: a `Span`. Out: plain values by key, without those that are absent. What must hold: `read_span` makes an equal span
-of them, but for the identity of a span without an id and of a log record, which are hashes, and for bytes, which become
-text.
+of them, except for the identity of a span without an id or of a log record, which is a hash, and for bytes, which
+become text.
 """
 
 from __future__ import annotations

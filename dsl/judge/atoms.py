@@ -131,9 +131,9 @@ class Atom:
         return span.end_ns if self.use is _ENDS else span.start_ns
 
     def variants(self, span: Span) -> tuple[KeyTexts, ...]:
-        """Return the values of keys and links on a span that satisfies the atom, for an aggregate those of its events.
+        """Return the values of keys and links on a span that satisfies the atom, as one tuple.
 
-        There is one tuple. For dedup, it has the values of the first event that satisfies the atom, if there is one.
+        For an aggregate, they are those of all its events that satisfy the atom; for dedup, those of the first.
         """
         return self._variants(span)
 

@@ -29,8 +29,8 @@ _TIME_MASK = (1 << 64) - 1
 class AtomHit(NamedTuple):
     """An occurrence of an atom on a span: the span, or an event with these attributes.
 
-    `suffix` follows the span's identity in that of an event; it is empty for the span. An event without a time has the
-    start of its span.
+    The identity of an event is that of its span followed by `suffix`, which is empty for the span itself. An event
+    without a time has the start of its span.
     """
 
     time_ns: int | None
@@ -80,8 +80,8 @@ def span_identity(identity: bytes) -> bytes:
 def kept_hits(hits: Sequence[AtomHit], *, keeps_each: bool) -> Iterator[tuple[AtomHit, bool]]:
     """Yield the hits on a span that a trace must remember, and whether a signal shows them: the earliest are shown.
 
-    With `keeps_each`, these are all, or as many as can make a difference; else those that are shown and the latest, and
-    one without a time.
+    With `keeps_each`, these are all hits, or as many as can affect a verdict; otherwise those that are shown, the
+    latest one, and one without a time.
     """
     by_time = sorted(hits, key=_order)
     shown, others = by_time[:MAX_WITNESSES], by_time[MAX_WITNESSES:]

@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 
 class JudgedFacts(dict[bytes, AtomFacts]):
-    """The facts of a trace while it is judged, and what was derived from them, so that this is done once.
+    """The facts of a trace while it is judged, and the results derived from them, so that each is computed once.
 
     The facts must not change in the meantime.
     """
@@ -49,26 +49,26 @@ class JudgedFacts(dict[bytes, AtomFacts]):
         self._latest: tuple[Hashable, object] | None = None
 
     def derive(self, key: Hashable, derivation: Callable[[], T]) -> T:
-        """Return what was derived under a key, or else derive it."""
+        """Return the result with this key; compute it if it is not known yet."""
         if key not in self._derived:
             self._derived[key] = derivation()
         return cast("T", self._derived[key])
 
     def derive_large(self, key: Hashable, derivation: Callable[[], T]) -> T:
-        """Do the same, but remember only what was derived under the latest key."""
+        """Return the result as `derive` does, but remember only the one with the latest key."""
         if self._latest is None or self._latest[0] != key:
-            self._latest = None  # the memory is free before it is needed again
+            self._latest = None  # frees the memory before it is needed again
             self._latest = (key, derivation())
         return cast("T", self._latest[1])
 
 
 def derive(facts: Facts, key: Hashable, derivation: Callable[[], T]) -> T:
-    """Return what is derived from facts under a key; it is remembered as long as a trace is judged."""
+    """Return the result with this key; `JudgedFacts` remember it while the trace is judged."""
     return facts.derive(key, derivation) if isinstance(facts, JudgedFacts) else derivation()
 
 
 def derive_large(facts: Facts, key: Hashable, derivation: Callable[[], T]) -> T:
-    """Return the same for what takes memory for each occurrence; it is remembered until another key is asked for."""
+    """Return the result as `derive` does, if it is large; it is remembered until one with another key is derived."""
     return facts.derive_large(key, derivation) if isinstance(facts, JudgedFacts) else derivation()
 
 

@@ -170,7 +170,7 @@ class _Evaluated:
         subject = occurrences_of(facts, pair.subject)
         self.partners = PartnerIndex.of(facts, pair.relation)
         self.narrowed: _Narrowed = [*_narrowed(facts, pair.that, subject.kept)]
-        # Found here and not when asked for: whatever asks first, the limits on tests are spent in one order.
+        # Computed here, not on demand: the limits on tests are then spent in the same order, whatever is called first.
         self.truth = self._truth(pair, is_complete=subject.is_complete)
 
     @cached_property

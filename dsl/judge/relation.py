@@ -147,7 +147,7 @@ class PartnerIndex:
         return self.match(occurrence).is_so
 
     def match(self, occurrence: Occurrence) -> Match:
-        """Return the same, and a partner if there is one; each occurrence is tested once."""
+        """Return whether the occurrence has a partner, and which, if one is found; each occurrence is tested once."""
         if (known := self._found.get(occurrence.identity)) is None:
             known = self._found[occurrence.identity] = self._match(occurrence)
         return known

@@ -109,10 +109,10 @@ class Triage:
 
 @dataclass(frozen=True, slots=True)
 class Dedup:
-    """By what signals of a rule are grouped; it has no effect on verdicts.
+    """How the signals of a rule are grouped; this has no effect on verdicts.
 
-    Signals are grouped whose traces have the same values of the attributes `by`, sorted, and began in the same period
-    of `for_ms`. `atoms` remember the values: the rule's subjects in source order, with `Use.DEDUP`.
+    Signals form a group if their traces have the same values of the attributes `by`, which are sorted, and began in the
+    same period of `for_ms`. `atoms` remember the values: the rule's subjects in source order, with `Use.DEDUP`.
     """
 
     by: tuple[str, ...]

@@ -32,7 +32,7 @@ _SPELLED = {
 }
 """The keywords of tokens that are not spelled as they are called."""
 _PUNCTUATION = frozenset({"_WHERE", "ELEMENTS", "STEP_OPEN", "NAMED", "NAME", "STRING", "NUMBER", "CMP"})
-"""Tokens without a fixed spelling, and `.where(`, which is written behind a name."""
+"""Tokens without a fixed spelling, and `.where(`, which is written after a name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Continuation:
 
 
 def continuation(before: str, form: str) -> Continuation | None:
-    """Return what can follow a text; None in a comment or quoted text, and nothing accepted behind a mistake.
+    """Return what can follow a text; None in a comment or quoted text. After a mistake, nothing is accepted.
 
     >>> sorted(keywords(continuation("when { each a ", RULE)))
     ['has', 'that']

@@ -1,6 +1,6 @@
 """Suggests a correction for a token of a pair that the grammar does not accept.
 
-In: the tokens read so far, and the rejected token. Out: one line of advice, or None where the mistake is none of pairs.
+In: the tokens read so far, and the rejected token. Out: one line of advice, or None if it does not concern pairs.
 """
 
 from __future__ import annotations

@@ -237,7 +237,7 @@ def _literal_text(literal: Literal) -> str:
 
 
 def duration_text(value_ns: float) -> str:
-    """Return a duration in the largest unit that leaves no rest.
+    """Return a duration in the largest unit that leaves no remainder.
 
     >>> duration_text(90 * 60 * 10**9)
     '90m'

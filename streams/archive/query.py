@@ -105,8 +105,8 @@ class Figures:
 
     `counted` are verdicts on traces with one whole window that began, for the rule, in the counted period; `traces` is
     how many such traces began then, and `closes` are as in `Answer`. `minutes` are those of record time with a record,
-    in that period; `spans` and `unreadable` count all requested rows and records. `names` are the names that were seen,
-    of those that rules without a count look up.
+    in that period; `spans` and `unreadable` count all requested rows and records. `names` are those that
+    occurred, of the names that rules without a count look up.
     """
 
     counted: tuple[Counted, ...]

@@ -13,7 +13,7 @@ span is one row without a span; `unreadable` says why if it cannot be decoded.
     start_ns, end_ns                  Unix ns, NULL when absent
     attributes                        MAP from key to the value's text; `attribute_types` holds a letter per key, in
                                       the order of the keys (`streams.archive.typed`)
-    events                            of each span event its name, `time_ns` and attributes
+    events                            the name, `time_ns` and attributes of each span event
     resource, scope                   MAP from key to the value's text, for people
     origin                            the same two with their types, as one text that most spans of a service share:
                                       reading the maps of all rows costs ten times as much

@@ -20,7 +20,7 @@ _OF_EVENTS = "SELECT DISTINCT unnest(map_keys(event.attributes)), '' FROM (SELEC
 
 
 def seen_names(database: duckdb.DuckDBPyConnection, names: AbstractSet[str]) -> frozenset[str]:
-    """Return those of the names that occur; the events' attributes are read only if others do not decide."""
+    """Return those of the names that occur; the events' attributes are read only if some are still missing."""
     unseen = set(names)
     for statement in (_CARRIED, _OF_EVENTS):
         rows = database.execute(statement) if unseen else None

@@ -33,7 +33,7 @@ from dsl.syntax.source import RULES_SUFFIX, YAML_SUFFIXES, SourceFile, source_fi
 from streams.projection.project import IDENTITY_ATTRIBUTES
 
 DELAY_S = 0.2
-"""How long changes are awaited before the rules are reviewed."""
+"""The time from a change to the review, so that changes in quick succession are reviewed once."""
 SOURCE = "betrace"
 
 _BYTE_ORDER_MARK = "\ufeff"

@@ -123,7 +123,7 @@ def _pass_on(result: Result, views: list[View]) -> None:
 
 
 def report(result: Result, rules: RuleSet) -> None:
-    """Report on stderr what was not judged, what the verdicts may depend on, and which names rules wait for."""
+    """Report on stderr what was not judged, what the verdicts may depend on, and which names never occurred."""
     read = result.read
     for rule, names in unseen.of_rules(rules, result.tallies, read.names):
         click.echo(f"{rule} applies to no trace: nothing that was read has {', '.join(names)}", err=True)

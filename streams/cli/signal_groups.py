@@ -47,7 +47,7 @@ class Group:
         return not is_new
 
     def take_count(self) -> Iterator[Digest]:
-        """Yield the signal that is shown with the count in place of its message, if there are more; begin anew."""
+        """Yield the shown signal with the count in place of its message, if there are others; reset the count."""
         if self.more and self.shown.dedup is not None:
             yield replace(self.shown, message=f"and {self.more} more {_with_same(self.shown.dedup)}")
         self.more = 0

@@ -1,4 +1,4 @@
-"""Decodes records with every span and every attribute, for those who want all of what was sent.
+"""Decodes records with every span and every attribute, where all that was sent is needed.
 
 In: the value of a record. Out: what `streams.decode.decoder` returns for an interest in everything.
 """

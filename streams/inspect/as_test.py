@@ -42,7 +42,7 @@ def of_parts(
     """Return the trace in source records as a test of the only rule in a set.
 
     The verdict is that of the last window to which the rule applies, as live processing gives it by `clock_ms`; a
-    window that is still open is judged as the end of the input would.
+    window that is still open is judged as at the end of the input.
 
     Raises:
         ConfigError: redacted, the trace would have another verdict.
@@ -137,7 +137,7 @@ def _shown(span: Span, rules: RuleSet, redaction: Redaction) -> Span:
 
 
 def _distinct(spans: Iterable[Span]) -> Iterator[Span]:
-    """Yield the spans, copies once; log records that would be one without their other attributes get a unique id."""
+    """Yield the spans, each once; log records that differ only in what is not shown get a unique id."""
     seen: dict[bytes, set[bytes]] = {}
     for span in spans:
         content = msgspec.msgpack.encode(msgspec.structs.replace(span, identity=b""))

@@ -2,7 +2,7 @@
 
 In: where the traces are, and the rules that are to be judged. Out: the spans of each trace in each record, with what
 the rules look at, in the order of the source. Nothing is written, and no consumer group is joined. `dsl.judge_trace`
-judges the spans of a trace. For the windows, signals and counts of live processing there is `betrace replay`.
+judges the spans of a trace. For the windows, signals and counts of live processing, use `betrace replay`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def from_topic(
     until_end: bool = True,
     unread: list[str] | None = None,
 ) -> Iterator[TracePart]:
-    """Yield what the records of a topic hold; `client` has settings of librdkafka, such as `bootstrap.servers`.
+    """Yield the traces in the records of a topic; `client` has settings of librdkafka, such as `bootstrap.servers`.
 
     `since` is `earliest`, `latest`, a duration ago such as `2h`, or an RFC 3339 time. With `until_end`, the iterator
     ends where the topic does; otherwise it waits for more. Records that are not OTLP are listed in `unread`.
@@ -67,7 +67,7 @@ def from_archive(
     to_ms: int | None = None,
     unread: list[str] | None = None,
 ) -> Iterator[TracePart]:
-    """Yield what the records of an archive hold that have a timestamp in `[from_ms, to_ms)`; None means no bound.
+    """Yield the traces in the records of an archive with a timestamp in `[from_ms, to_ms)`; None means no bound.
 
     Records that are not OTLP are listed in `unread`.
 

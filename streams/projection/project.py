@@ -80,7 +80,7 @@ class Projector:
 
     @property
     def ungrouped(self) -> list[str]:
-        """The names by which rules group signals, but that are redacted without a key: their values are missing."""
+        """The names by which rules group signals and that are redacted without a key: their values count as missing."""
         return self._without_hash(atom for atom in self.rules.atoms.values() if atom.use is _DEDUP)
 
     def _without_hash(self, atoms: Iterable[Atom]) -> list[str]:

@@ -24,7 +24,7 @@ from topics.values import Scalar
 
 MOST_EXAMPLES = 3
 TRIES = 1_000
-"""The number of values of a name among which different ones are looked for."""
+"""The number of values of a name that are compared to find different examples."""
 
 
 class NameKind(Enum):
@@ -55,7 +55,7 @@ class _Seen:
 
 
 class NameList:
-    """The names in the records that were added, at most `limit`; `is_full` tells that others were left out.
+    """The names in the records that were added, at most `limit`; `is_full` tells whether others were left out.
 
     With a service, only its spans count. `spans` is how many were counted, `unreadable` how many records could not be
     decoded.

@@ -1,4 +1,4 @@
-"""Finds traces by an expression of the rule language: a replay of the pattern that the expression is.
+"""Finds traces by an expression of the rule language, which is replayed as a pattern.
 
 In: the text of an expression, and the signals of its replay. Out: the traces for which it is true, with what a person
 needs to recognise them.
@@ -47,7 +47,7 @@ class FoundTrace(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def rule_of(expression: str) -> tuple[RuleSet, list[Problem]]:
-    """Return the pattern that an expression is, and the warnings about it.
+    """Return the rule that has the expression as its pattern, and the warnings about it.
 
     Raises:
         RulesError: it is not an expression; the locations of its problems are those in the expression.
@@ -72,7 +72,7 @@ def _in_expression(problem: Problem) -> Problem:
 
 
 class Matches:
-    """Collects the signals of the traces for which the expression is true, at most `limit` of them, the others' uids.
+    """Collects the signals of the traces for which the expression is true: at most `limit`, and the uids of the others.
 
     A later revision of a finding counts instead of an earlier one.
     """
@@ -86,7 +86,7 @@ class Matches:
 
     @property
     def count(self) -> int:
-        """The number of traces, also beyond the limit."""
+        """The number of findings, also beyond the limit; a trace can have several."""
         return len(self._kept) + len(self._others)
 
     def take(self, signals: Sequence[Signal]) -> None:
@@ -105,7 +105,7 @@ class Matches:
         """Do nothing: the traces are printed once their records were read again."""
 
     def found(self, settings: Settings, archive: str | None, now_ms: int) -> Iterator[FoundTrace]:
-        """Yield the traces, as they happened; their records are read once more, for the root and the services."""
+        """Yield the traces by the time at which they happened; their records are read again, for root and services."""
         in_order = sorted(self._kept.values(), key=lambda signal: (signal.happened_ms, signal.trace_id))
         windows: dict[bytes, Period] = {}
         for signal in in_order:

@@ -1,4 +1,4 @@
-"""Reads the source records of a period, for questions that need no windows.
+"""Reads the source records of a period, for commands that need no windows.
 
 In: the period, and Kafka or an archive. Out: its records as messages, each source partition in the order of its
 offsets. No consumer group is joined and nothing is committed.

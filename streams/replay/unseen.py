@@ -1,4 +1,4 @@
-"""Finds the names of rules that no span had, so that a rule which applies to nothing says what it waits for.
+"""Finds the names of rules that no span had, which may be why a rule applies to no trace.
 
 In: rules, how often they applied, and the names that were seen. Out: the names of a rule that were not. What must hold:
 a name that is reported is on no span that was read or, for an attribute on a subject, on none that has the subject.

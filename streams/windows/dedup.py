@@ -24,7 +24,7 @@ What determines it:
   has it, it is missing, and findings that lack it are grouped together.
 
 All revisions of a finding look at the hits of all subjects, whatever the verdict, so that they have one dedup uid. A
-revision has another one only if a late span that starts before the first witness has another value.
+revision has another one only if a late span has another value and its witness comes before the others in this order.
 """
 
 from __future__ import annotations

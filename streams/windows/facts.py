@@ -128,7 +128,7 @@ class AtomFacts(msgspec.Struct, array_like=True, gc=False, kw_only=True):
 
 
 def _most_occurrences(atom: bytes) -> int | None:
-    """Return how many occurrences of an atom are kept; None for as many as of most atoms."""
+    """Return the limit on the occurrences of an atom; None for that of most atoms."""
     return MAX_SPANS if atom == ANCESTRY.fingerprint else None
 
 
