@@ -12,6 +12,7 @@ from streams.cli.made_settings import made_settings
 from streams.cli.progress import Bar
 from streams.cli.table import table
 from streams.config.settings import Settings
+from streams.observe import logs
 from streams.observe.terminal import printable
 from streams.replay.attributes import NameList, SeenName
 from streams.replay.period_reader import PeriodReader
@@ -53,6 +54,7 @@ def command(
     Each name comes with the number of spans and log records that have it, and up to three values. Values are shown as
     they are, unless --redact says otherwise: give it as betrace run has it.
     """
+    logs.configure()
     period = replay_run.period(from_ms, to_ms)
     reader = PeriodReader(settings, archive, period, now_ms=time.time_ns() // 1_000_000)
     names = NameList(settings.redaction, limit, service, settings.format)
@@ -79,9 +81,8 @@ def _report(names: NameList, reader: PeriodReader, limit: int) -> None:
     click.echo(f"{names.spans:,} spans counted, {names.unreadable:,} unreadable records", err=True)
     if names.is_full:
         click.echo(f"there are more than {limit:,} names: those that came later are left out; raise --limit", err=True)
-    for each in reader.lost:
-        topic, number = each.source
-        click.echo(
-            f"{topic}[{number}] cannot be read from offset {each.from_offset} to {each.to_offset} ({each.reason})",
-            err=True,
-        )
+    plan, period = reader.plan, reader.plan.period
+    # Those of an archive are of all its records.
+    lost = [each for each in (*plan.gone, *plan.lost) if each.overlaps(period.from_ms, period.to_ms)]
+    replay_run.report_gone(lost)
+    replay_run.report_unreadable(reader.lost, "names and counts may be incomplete")

@@ -77,8 +77,10 @@ def command(
     Exit 1 if a rule is broken, 2 if a line of the file cannot be read; the other lines are judged nevertheless.
     With --as-test, print each of these traces as a test to paste under the rule, with the verdict that it has now.
     """
+    if not as_test:
+        options.refuse_without_as_test("redact", "redact_key_file")
     compiled = load(rules)
-    if as_test:
+    if as_test or rule_id is not None:
         compiled = only(compiled, rule_id)
     with click.open_file(str(spans), "rb") as file:
         spans_read = spans_file.read(file, Projector(compiled).interest, file=str(spans))

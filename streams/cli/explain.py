@@ -107,12 +107,14 @@ def command(
     With --as-test, prints the trace as a test to paste under the rule, with the verdict of its last window: give the
     --gap, --lateness, --max-duration and --redact of betrace run.
     """
+    if not as_test:
+        options.refuse_without_as_test("max_duration", "redact", "redact_key_file")
     logs.configure()
     settings = Settings(
         bootstrap=bootstrap, security=security, prefix=prefix, source_topics=source_topics, state_dir=Path()
     )
     compiled = load(rules) if rules else registry.read_active(settings)
-    if as_test:
+    if as_test or rule_id is not None:
         compiled = only(compiled, rule_id)
     id_bytes = bytes.fromhex(trace_id)
     parts = list(explain.parts(_records(settings, begin), id_bytes, Projector(compiled), Format(encoding)))

@@ -15,6 +15,7 @@ from streams.cli.replay_run import ReplayRequest
 from streams.cli.table import table
 from streams.config.settings import Settings
 from streams.errors import ConfigError
+from streams.observe import logs
 from streams.observe.terminal import printable
 from streams.replay import find
 from streams.replay.find import FoundTrace, Matches
@@ -63,6 +64,7 @@ def command(
     records are judged in windows. Traces that were cut or whose values are unknown may be undecided; they are counted
     on stderr.
     """
+    logs.configure()
     period = replay_run.period(from_ms, to_ms)
     try:
         rules, warnings = find.rule_of(expression)
@@ -100,3 +102,5 @@ def _report(result: Result, rules: RuleSet, matches: Matches, shown: int) -> Non
     if undecided:
         click.echo(f"{undecided:,} traces cannot be decided: they were cut, or a value is unknown", err=True)
     replay_run.report(result, rules)
+    again = [each for each in dict.fromkeys(matches.lost) if each not in read.lost]
+    replay_run.report_unreadable(again, "services and root spans of the traces may be incomplete")

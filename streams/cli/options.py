@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from streams.config.security import PASSWORD_VARIABLE, Mechanism, Protocol, Security, read_password
 from streams.config.settings import Settings, milliseconds, moment_ms, size_bytes
@@ -214,7 +215,23 @@ redact_key_file = setting(
 as_test = click.option(
     "--as-test", is_flag=True, help="Print traces as tests of the rule, in YAML, redacted as signals are."
 )
-one_rule = click.option("--rule", "rule_id", metavar="ID", help="The rule for --as-test, where there are several.")
+one_rule = click.option(
+    "--rule", "rule_id", metavar="ID", help="Only the rule with this id; --as-test needs it where there are several."
+)
+
+
+def refuse_without_as_test(*names: str) -> None:
+    """Refuse parameters that only --as-test uses; what comes from the environment is for other commands as well.
+
+    Raises:
+        UsageError: one of them is on the command line.
+    """
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        if name in names and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{parameter.opts[0]} needs --as-test: nothing else uses it")
+
 
 dead_letter_key = setting(
     "--dead-letter-key",

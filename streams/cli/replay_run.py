@@ -20,12 +20,14 @@ from streams.cli.replayed import View
 from streams.config.settings import Settings
 from streams.config.units import iso_ms
 from streams.errors import ConfigError
+from streams.kafka.unreadable import UnreadableRange
 from streams.replay import plan as planning
 from streams.replay import unseen
 from streams.replay.outcome import OutputOptions
 from streams.replay.plan import Period, Plan
 from streams.replay.run import Replay, Result, Team
 from streams.replay.worker import Job
+from streams.windows.sessions import LostTime
 from topics.cluster import admin
 
 HELP_KAFKA = "Give a later --from, keep source topics longer, or read an archive with --archive"
@@ -145,22 +147,27 @@ def report(result: Result, rules: RuleSet) -> None:
             "traces are incomplete, and the live verdicts may differ",
             err=True,
         )
-    for each in read.lost:
-        topic, number = each.source
-        click.echo(
-            f"{topic}[{number}] cannot be read from offset {each.from_offset} to {each.to_offset} "
-            f"({each.reason}): rules whose verdict may depend on those records say undetermined",
-            err=True,
-        )
+    report_unreadable(read.lost, "rules whose verdict may depend on those records say undetermined")
 
 
-def _report_lost(what: Plan, settings: Settings, help_text: str) -> None:
-    """Report where records are gone, and what follows."""
-    for each in (*what.gone, *what.lost):
+def report_unreadable(lost: Iterable[UnreadableRange], consequence: str) -> None:
+    """Report on stderr which records no client could read, and what follows."""
+    for each in lost:
+        click.echo(f"{each}: {consequence}", err=True)
+
+
+def report_gone(lost: Iterable[LostTime]) -> None:
+    """Report on stderr where records are gone."""
+    for each in lost:
         partition = f"{each.topic}[{each.partition}]"
         until = "the end" if each.to_ms is None else iso_ms(each.to_ms)
         since = "from the beginning" if each.from_ms == 0 else f"from {iso_ms(each.from_ms)}"
         click.echo(f"records of {partition} are gone {since} to {until}", err=True)
+
+
+def _report_lost(what: Plan, settings: Settings, help_text: str) -> None:
+    """Report where records are gone, and what follows."""
+    report_gone((*what.gone, *what.lost))
     reach_ms = settings.gap_ms + settings.lateness_ms
     if what.gone and what.edge_ms is not None:
         click.echo(

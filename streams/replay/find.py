@@ -7,7 +7,9 @@ needs to recognise them.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import heapq
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -17,6 +19,7 @@ from streams.decode.convert import SERVICE
 from streams.decode.decoder import Decoder
 from streams.decode.trace_ids import may_hold
 from streams.errors import ConfigError, RecordError
+from streams.kafka.unreadable import UnreadableRange
 from streams.replay.outcome import OutputOptions, Signal
 from streams.replay.period_reader import PeriodReader
 from streams.replay.plan import Period
@@ -71,68 +74,104 @@ def _in_expression(problem: Problem) -> Problem:
     return dataclasses.replace(problem, location=dataclasses.replace(problem.location, path=NAME, line=line))
 
 
-class Matches:
-    """Collects the signals of the traces for which the expression is true: at most `limit`, and the uids of the others.
+class _Finding(NamedTuple):
+    """A finding: when it happened, on which trace, and the record time of its window."""
 
-    A later revision of a finding counts instead of an earlier one.
+    happened_ms: int
+    trace_id: bytes
+    window: Period
+
+
+class Matches:
+    """Collects the findings on traces for which the expression is true; the first `limit` of these traces are found.
+
+    A later revision of a finding counts instead of an earlier one. `lost` are the ranges that no client could read when
+    the records of the traces were read again.
     """
 
     output = OutputOptions(record=True)
 
     def __init__(self, limit: int) -> None:
+        self.lost: list[UnreadableRange] = []
         self._limit = limit
-        self._kept: dict[str, Signal] = {}
-        self._others: set[str] = set()
+        self._findings: dict[str, _Finding] = {}
 
     @property
     def count(self) -> int:
-        """The number of findings, also beyond the limit; a trace can have several."""
-        return len(self._kept) + len(self._others)
+        """The number of traces, also beyond the limit."""
+        return len({finding.trace_id for finding in self._findings.values()})
 
     def take(self, signals: Sequence[Signal]) -> None:
         """Receive the next signals."""
         for signal in signals:
-            if signal.verdict != Verdict.BROKEN.value:
-                self._kept.pop(signal.uid, None)
-                self._others.discard(signal.uid)
-            elif signal.uid in self._kept or len(self._kept) < self._limit:
-                self._others.discard(signal.uid)
-                self._kept[signal.uid] = signal
+            if signal.verdict == Verdict.BROKEN.value:
+                self._findings[signal.uid] = _Finding(signal.happened_ms, signal.trace_id, _window(signal))
             else:
-                self._others.add(signal.uid)
+                self._findings.pop(signal.uid, None)
 
     def end(self, _: Result) -> None:
         """Do nothing: the traces are printed once their records were read again."""
 
     def found(self, settings: Settings, archive: str | None, now_ms: int) -> Iterator[FoundTrace]:
-        """Yield the traces by the time at which they happened; their records are read again, for root and services."""
-        in_order = sorted(self._kept.values(), key=lambda signal: (signal.happened_ms, signal.trace_id))
-        windows: dict[bytes, Period] = {}
-        for signal in in_order:
-            before, window = windows.get(signal.trace_id), _window(signal)
-            to_ms = window.to_ms if before is None else max(before.to_ms, window.to_ms)
-            windows[signal.trace_id] = Period(
-                window.from_ms if before is None else min(before.from_ms, window.from_ms), to_ms
-            )
-        spans = _spans(settings, archive, windows, now_ms)
-        # A trace that continued after a longer pause has several findings.
-        for signal in _first_of_each(in_order):
-            of_trace = spans[signal.trace_id]
+        """Yield the first traces by the time at which they happened, then by id.
+
+        Their records are read again, for root and services.
+        """
+        firsts = self._first_traces()
+        spans = self._spans(settings, archive, self._windows(firsts.keys()), now_ms)
+        for trace_id, happened_ms in firsts.items():
+            of_trace = spans[trace_id]
             roots = [span for span in of_trace if not span.is_log and not span.parent_id]
             services = {span.resource.get(SERVICE) for span in of_trace}
             yield FoundTrace(
-                trace_id=signal.trace_id.hex(),
-                time=rfc3339_clamped(signal.happened_ms),
+                trace_id=trace_id.hex(),
+                time=rfc3339_clamped(happened_ms),
                 services=sorted(each for each in services if isinstance(each, str)),
                 root=min(roots, key=lambda span: span.start_ns or 0).name if roots else None,
             )
 
+    def _first_traces(self) -> dict[bytes, int]:
+        """Return when each of the first traces happened.
 
-def _first_of_each(signals: Iterable[Signal]) -> Iterable[Signal]:
-    firsts: dict[bytes, Signal] = {}
-    for signal in signals:
-        firsts.setdefault(signal.trace_id, signal)
-    return firsts.values()
+        A trace that continued after a longer pause has several findings.
+        """
+        times_ms: dict[bytes, int] = {}
+        for finding in self._findings.values():
+            times_ms[finding.trace_id] = min(finding.happened_ms, times_ms.get(finding.trace_id, finding.happened_ms))
+        firsts = heapq.nsmallest(self._limit, ((time_ms, trace_id) for trace_id, time_ms in times_ms.items()))
+        return {trace_id: time_ms for time_ms, trace_id in firsts}
+
+    def _windows(self, trace_ids: Collection[bytes]) -> dict[bytes, Period]:
+        """Return for each trace the period that its windows make."""
+        windows: dict[bytes, Period] = {}
+        for _, trace_id, window in self._findings.values():
+            if trace_id in trace_ids:
+                before = windows.get(trace_id, window)
+                from_ms, to_ms = min(before.from_ms, window.from_ms), max(before.to_ms, window.to_ms)
+                windows[trace_id] = Period(from_ms, to_ms)
+        return windows
+
+    def _spans(
+        self, settings: Settings, archive: str | None, windows: Mapping[bytes, Period], now_ms: int
+    ) -> Mapping[bytes, list[Span]]:
+        """Return the spans of traces in their windows, each with its service and no other attribute."""
+        found: dict[bytes, list[Span]] = {trace_id: [] for trace_id in windows}
+        decoder = Decoder(_ONLY_SERVICE, settings.format)
+        for period, trace_ids in merged(windows):
+            reader = PeriodReader(settings, archive, period, now_ms=now_ms)
+            for message in reader.messages():
+                value = message.value() or b""
+                if not any(may_hold(value, trace_id) for trace_id in trace_ids):
+                    continue
+                kind = RecordKind.LOGS if "log" in (message.topic() or "") else RecordKind.SPANS
+                try:
+                    decoded = decoder.decode(value, kind)
+                except RecordError:  # the replay has counted it
+                    continue
+                for trace_id in trace_ids & decoded.traces.keys():
+                    found[trace_id] += decoded.traces[trace_id].spans
+            self.lost += reader.lost
+        return found
 
 
 def _window(signal: Signal) -> Period:
@@ -142,27 +181,6 @@ def _window(signal: Signal) -> Period:
     read = digest(signal.record.value)
     first_ms = read.time_ms if read.first_ms is None else read.first_ms
     return Period(min(first_ms, signal.first_ms), signal.closed_ms + 1)
-
-
-def _spans(
-    settings: Settings, archive: str | None, windows: Mapping[bytes, Period], now_ms: int
-) -> Mapping[bytes, list[Span]]:
-    """Return the spans of traces in their windows, each with its service and no other attribute."""
-    found: dict[bytes, list[Span]] = {trace_id: [] for trace_id in windows}
-    decoder = Decoder(_ONLY_SERVICE, settings.format)
-    for period, trace_ids in merged(windows):
-        for message in PeriodReader(settings, archive, period, now_ms=now_ms).messages():
-            value = message.value() or b""
-            if not any(may_hold(value, trace_id) for trace_id in trace_ids):
-                continue
-            kind = RecordKind.LOGS if "log" in (message.topic() or "") else RecordKind.SPANS
-            try:
-                decoded = decoder.decode(value, kind)
-            except RecordError:  # the replay has counted it
-                continue
-            for trace_id in trace_ids & decoded.traces.keys():
-                found[trace_id] += decoded.traces[trace_id].spans
-    return found
 
 
 def merged(windows: Mapping[bytes, Period]) -> Iterable[tuple[Period, set[bytes]]]:

@@ -103,6 +103,29 @@ def test_tools_skip_unreadable_batches(kafka: str, fresh_prefix: str, tmp_path: 
     assert {(settings.topic("dead_letters"), 0, 0, 1)} == passed(letters)
 
 
+def test_questions_about_the_past_skip_unreadable_batches(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
+    """`attributes` and `find` report on stderr, once, what cannot be read; only results are on stdout."""
+    settings = installed(kafka, fresh_prefix, tmp_path)
+    [spans] = settings.source_topics
+    producer = Producer({"bootstrap.servers": kafka})
+    producer.produce(spans, record(0), partition=0)
+    producer.flush()
+    bombs.send(kafka, spans, count=3)
+    producer.produce(spans, record(0), partition=0)
+    producer.flush()
+    options = ["--source-topics", spans, "--from", "earliest", "--format", "json"]
+
+    listed = call(settings, "attributes", *options)
+    found = call(settings, "find", "pii.access", *options, "--processes", "1")
+
+    names = {line["name"]: line["spans"] for line in map(json.loads, listed.stdout.splitlines())}
+    assert 2 == names["pii.access"]
+    assert [f"{1:032x}"] == [json.loads(line)["trace_id"] for line in found.stdout.splitlines()]
+    for done in (listed, found):
+        assert '"event": "a record cannot be read, fetching it again"' in done.stderr
+        assert 1 == done.stderr.count(f"{spans}[0] cannot be read from offset 1 to 4 (Decompression")
+
+
 def call(settings: Settings, *words: str) -> subprocess.CompletedProcess[str]:
     """Runs a command, which ends well."""
     where = ["--bootstrap", settings.bootstrap, "--prefix", settings.prefix]

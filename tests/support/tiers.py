@@ -73,6 +73,7 @@ SLOW = {
     "broker/test_stopping.py": "brokers go away, disks fill up and stores are damaged, before programs are stopped",
     "broker/test_siem.py": "rsyslog and a Collector read signals",
     "broker/test_unreadable.py::test_run_and_replay_skip_unreadable_batches": "a run and a replay, as programs",
+    "broker/test_unreadable.py::test_questions_about_the_past_skip_unreadable_batches": "batches of 130 MB",
     "broker/test_unreadable.py::test_tools_skip_unreadable_batches": "batches of 130 MB, and commands that read them",
     "broker/test_unreadable_own.py": "batches of 130 MB, and commands that read them",
     "broker/test_workers.py": "1, 2 and 4 workers, compiled and not",

@@ -124,3 +124,22 @@ def test_period_is_of_record_time(archive: Path) -> None:
 
     assert {"payment", "refund"} == {name for kind, name, *_ in listed(later) if kind == "span"}
     assert (2, True) == (empty.exit_code, "its records are from the hours 2023-11-14T22:00:00.000Z" in empty.stderr)
+
+
+def test_missing_records_are_reported(tmp_path: Path) -> None:
+    """A period that the archive has only in part is reported; what is missing at another time is not."""
+    for offset, after_ms in ((3, 0), (9, 90_000), (10, 7_200_000)):
+        writer = PartitionWriter(
+            store=Store.at(str(tmp_path)), topic="otlp_spans", partition=0, first_offset=offset, topic_id="id"
+        )
+        value = trace_request(span(1, "payment"))
+        writer.add(RawRecord("otlp_spans", 0, offset, START_MS + after_ms, None, value))
+        writer.cut(offset + 1)
+
+    whole, later = attributes(tmp_path), attributes(tmp_path, "--from", "2023-11-15T00:00:00Z")
+
+    gone = [line for line in whole.stderr.splitlines() if "are gone" in line]
+    assert 2 == len(gone), whole.stderr
+    assert gone[0].startswith("records of otlp_spans[0] are gone from the beginning to 2023-11-14T22:13:")
+    assert gone[1].startswith("records of otlp_spans[0] are gone from 2023-11-14T22:13:")
+    assert (0, False) == (later.exit_code, "are gone" in later.stderr)

@@ -203,3 +203,28 @@ def test_rule_of_a_test_must_be_named(rules: Path) -> None:
         unnamed.stderr,
     )
     assert (0, "    tests: []\n") == (named.exit_code, named.stdout)
+
+
+def test_one_rule_is_judged(rules: Path) -> None:
+    """With --rule only this rule is judged; an id that no rule has is refused."""
+    spans = "".join(json.dumps({"trace_id": TRACE, "name": name}) + "\n" for name in ("pii.access", "data.access"))
+    results = [
+        CliRunner().invoke(main, ["eval", str(rules), "--spans", "-", "--rule", rule_id], input=spans)
+        for rule_id in ("checked", "nothing")
+    ]
+
+    assert ["checked"] == [line["rule"] for line in lines(results[0])]
+    assert (2, "") == (results[1].exit_code, results[1].stdout)
+    assert "no rule has the id nothing: " in results[1].stderr
+
+
+@pytest.mark.parametrize("option", ["--redact", "--redact-key-file"])
+def test_option_of_tests_needs_as_test(rules: Path, option: str) -> None:
+    """Without --as-test values are shown as they are: an option to redact them is refused."""
+    refused = CliRunner().invoke(main, ["eval", str(rules), "--spans", "-", option, "x"], input="")
+    of_run = {"BETRACE_REDACT": "user.id=mask", "BETRACE_REDACT_KEY_FILE": "key"}
+    ignored = CliRunner(env=of_run).invoke(main, ["eval", str(rules), "--spans", "-"], input="")
+
+    assert (2, "") == (refused.exit_code, refused.stdout)
+    assert f"{option} needs --as-test" in refused.stderr
+    assert (0, "") == (ignored.exit_code, ignored.stderr)

@@ -137,3 +137,18 @@ def test_invalid_trace_id(settings: Settings) -> None:
 
     assert 2 == result.exit_code
     assert "'abc' is not a trace id: give 32 hex characters" in result.stderr
+
+
+def test_one_rule_is_explained(settings: Settings, tmp_path: Path) -> None:
+    """With --rule only this rule is shown; options that only --as-test uses are refused without it."""
+    rules = tmp_path / "several.rules"
+    rules.write_text(AUDITED + BROKEN)
+
+    one = call(settings, TRACE, "--rules", str(rules), "--rule", "denied", "--format", "json")
+    refused = [call(settings, TRACE, option, value) for option, value in (("--max-duration", "5m"), ("--redact", "x"))]
+
+    assert ["denied"] == [json.loads(line)["rule"] for line in one.stdout.splitlines()]
+    assert [(2, ""), (2, "")] == [(each.exit_code, each.stdout) for each in refused]
+    assert ["--max-duration needs --as-test", "--redact needs --as-test"] == [
+        match for each in refused for match in re.findall("--.* needs --as-test", each.stderr)
+    ]

@@ -89,6 +89,41 @@ def test_table_and_limit(archive: Path) -> None:
     assert "3 traces found, 1 of them printed: raise --limit; " in done.stderr
 
 
+def test_trace_that_is_found_twice_counts_once(archive: Path) -> None:
+    """A trace that continued after a longer pause has two findings: it is one trace, for the count and for --limit."""
+    write(archive, (3_000_000, "bank", span(1, 9, "payment", 1)), first_offset=5)
+
+    done = find(archive, "payment", "--limit", "3", "--format", "json")
+
+    assert ["01" * 16, "02" * 16, "03" * 16] == [json.loads(line)["trace_id"] for line in done.stdout.splitlines()]
+    assert "3 traces found; " in done.stderr
+
+
+def test_limit_keeps_the_first_traces(archive: Path) -> None:
+    """The traces that happened first are printed, whichever were judged first."""
+    write(archive, (3_000_000, "bank", span(4, 1, "payment", 9)), first_offset=5)
+
+    done = find(archive, "payment", "--limit", "2", "--format", "json")
+
+    assert ["04" * 16, "01" * 16] == [json.loads(line)["trace_id"] for line in done.stdout.splitlines()]
+    assert "4 traces found, 2 of them printed: raise --limit; " in done.stderr
+
+
+def test_place_of_a_repaired_finding_goes_to_another_trace(archive: Path) -> None:
+    """A late record that repairs a finding within the limit makes room for the next trace."""
+    late = (65_000, "bank", span(1, 9, "approval", 1))
+    path = archive.parent / "repaired"
+    path.mkdir()
+    write(path, (0, "bank", span(1, 2, "payment", 1)), (600, "bank", span(2, 3, "payment")), late)
+
+    done = find(
+        path, "payment and not approval", "--limit", "1", "--format", "json", "--gap", "60s", "--lateness", "30s"
+    )
+
+    assert ["02" * 16] == [json.loads(line)["trace_id"] for line in done.stdout.splitlines()]
+    assert "1 traces found; " in done.stderr
+
+
 def test_traces_that_cannot_be_decided_are_counted(archive: Path) -> None:
     """Where records are missing a trace may have had an approval: it is counted, and not printed."""
     write(archive, (90_100, "shop", span(4, 6, "other")), first_offset=9)
