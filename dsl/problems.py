@@ -572,10 +572,18 @@ def unmatched_exception(spot: Spot, pattern: str, known: Sequence[str]) -> Probl
     return _warning("W421", spot, f"no rule's id fits `{_truncate(pattern)}`", advice)
 
 
-def attribute_as_text(spot: Spot, text: str, instead: str, *, has_one_name: bool) -> Problem:
-    """Warn of a text that looks like another subject's attribute: `b.where(id == a.id)`."""
-    before = "" if has_one_name else "give both spans the attribute under one name and "
-    advice = f"{before}write `{_truncate(instead)}`, or put the text in quotes"
+def attribute_as_text(spot: Spot, text: str, instead: str | None, *, has_one_name: bool, is_own: bool) -> Problem:
+    """Warn of a text that looks like the attribute of a subject: `b.where(id == a.id)`.
+
+    `instead` is what to write, None if it is left to the reader; `is_own` when the subject is the same.
+    """
+    before = "" if has_one_name or is_own else "give both spans the attribute under one name and "
+    if instead is not None:
+        advice = f"{before}write `{instead}`, or put the text in quotes"
+    elif is_own:
+        advice = "put the text in quotes; another attribute of the same span is written `$name`, after `==` or `!=`"
+    else:
+        advice = "put the text in quotes; attributes of two spans can only be compared for equality, in a pair"
     return _warning("W420", spot, f"`{_truncate(text)}` is a text here, not an attribute", advice)
 
 

@@ -63,7 +63,7 @@ def lint_rule(body: RuleBody, kind: Kind | None, source: SourceText) -> Iterator
         yield from _compared_names(expr, source)
         for subject, _ in subjects(expr):
             yield from _subject(subject, source)
-            yield from lint_texts(subject, names, source)
+            yield from lint_texts(subject, exprs, names, source)
     yield from lint_order(body, source)
     has_clauses = not isinstance(body, When) or body.always or body.never
     if kind is not None and has_clauses:

@@ -35,7 +35,7 @@ from streams.archive.store import Store
 from streams.archive.tables import Counted, Tables, TraceVerdict
 from streams.decode.records import TraceSpans
 from streams.errors import BetraceError, StateError
-from streams.projection.budget import BARE_FACT_BYTES, DEFAULT_BUDGET, KEY_BYTES, NUMBER_BYTES, Budget
+from streams.projection.budget import DEFAULT_BUDGET, KEY_BYTES, NUMBER_BYTES, Budget, bare_fact_bytes
 from streams.projection.project import Projector
 from streams.windows.chain import Bounds
 from streams.windows.close import Close
@@ -289,7 +289,7 @@ def _check_budget(database: duckdb.DuckDBPyConnection, request: ArchiveRequest) 
 
 def _fact_bytes(atom: Atom) -> int:
     key_bytes = NUMBER_BYTES if atom.use is Use.NUMBERS else KEY_BYTES
-    return BARE_FACT_BYTES + key_bytes * len(atom.keys) + KEY_BYTES * len(atom.links)
+    return bare_fact_bytes(atom) + key_bytes * len(atom.keys) + KEY_BYTES * len(atom.links)
 
 
 def _closes(judged: _Judged, request: ArchiveRequest) -> Iterator[Close]:

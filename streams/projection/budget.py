@@ -5,7 +5,7 @@ Invariant: the facts of a record never exceed its room, whatever the record. Wha
 
     whole      witnesses as the projection makes them
     shortened  texts of more than 64 bytes are truncated, with a mark and a digest of the original
-    bare       a witness is only a digest of the original
+    bare       a witness is only a digest of the original; hashes by which `dedup` groups signals stay
     refused    even bare facts are too large: the record is a dead letter, and its traces with hits are incomplete
 
 Verdicts do not depend on the first three. Whether a record is refused depends on its bare facts alone, so replay, which
@@ -22,7 +22,9 @@ from typing import NamedTuple
 import msgspec
 import structlog
 
-from dsl import Span
+from dsl import Atom, Span
+from dsl.judge.atoms import Use
+from dsl.judge.keys import HASH_BYTES
 from streams.decode.decoder import Decoded
 from streams.projection.project import NOTHING_SHOWN, Projector, Shown
 from topics.errors import Refusal, RefusalReason
@@ -43,8 +45,10 @@ TEXT_BYTES = 64
 BARE_WITNESS_BYTES = 36
 _IDENTITY_BYTES = 29
 """The most that an identity takes: that of an event of a span without an id is the longest."""
-BARE_FACT_BYTES = BARE_WITNESS_BYTES + 24 + _IDENTITY_BYTES
-"""The most that a fact without keys takes: atom, identity and start beside its witness."""
+_BESIDE_BYTES = 24
+"""The most that a fact without keys takes beside its identity and its witness: atom and start."""
+_EMPTY_WITNESS_BYTES = 5
+_HASH_TEXT_BYTES = 1 + 2 * HASH_BYTES
 KEY_BYTES = 16
 """The size of one value of a key in a fact; a span seldom has more than one per key."""
 NUMBER_BYTES = 48
@@ -54,6 +58,7 @@ CHUNK = 64
 """Facts that are measured together; whole ones take less than a megabyte."""
 
 _FAULTS = (ArithmeticError, LookupError, RecursionError, TypeError, ValueError)
+_DEDUP = Use.DEDUP
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -102,6 +107,7 @@ class RecordFacts:
         self.refusal: Refusal | None = None
         self.size_bytes = 0
         self._projector = projector
+        self._atoms = projector.rules.atoms
         self._room_bytes = room_bytes
         self._bare_bytes = 0
         self._level = _Level.WHOLE
@@ -129,14 +135,14 @@ class RecordFacts:
 
     def _add(self, kept: list[Fact], facts: list[Fact]) -> None:
         """Add facts, unless they exceed the budget and the record is refused."""
-        bare_bytes = [_bare_bytes(fact) for fact in facts]
+        bare_bytes = [_bare_bytes(fact, self._atoms[fact.atom]) for fact in facts]
         self._bare_bytes += sum(bare_bytes)
         if self._bare_bytes > self._room_bytes or max(bare_bytes) > FACT_BYTES:
             self._refuse(Refusal(RefusalReason.OVER_BUDGET))
             return
         size_bytes = len(_encode(facts))
         if self._level is not _Level.WHOLE or size_bytes > FACT_BYTES:
-            facts = [_at(fact, self._level) for fact in facts]
+            facts = [self._at_level(fact) for fact in facts]
             size_bytes = len(_encode(facts))
         kept += facts
         self.size_bytes += size_bytes
@@ -144,8 +150,12 @@ class RecordFacts:
             self._level = _Level(self._level + 1)
             self.size_bytes = 0
             for before in self._kept:
-                before[:] = [_at(each, self._level) for each in before]
+                before[:] = [self._at_level(each) for each in before]
                 self.size_bytes += len(_encode(before))
+
+    def _at_level(self, fact: Fact) -> Fact:
+        """Return the fact with its witness reduced; hashes that group signals stay, as join keys do."""
+        return fact if self._atoms[fact.atom].use is _DEDUP else _at(fact, self._level)
 
     def _refuse(self, refusal: Refusal) -> None:
         self.refusal, self.size_bytes = refusal, 0
@@ -190,11 +200,24 @@ def project(decoded: Decoded, projector: Projector, room_bytes: int) -> Projecti
     return Projection(traces, facts.refusal, facts.size_bytes)
 
 
-def _bare_bytes(fact: Fact) -> int:
+def bare_fact_bytes(atom: Atom) -> int:
+    """Return the most that a fact of the atom takes without keys when its witness is bare."""
+    return _BESIDE_BYTES + _IDENTITY_BYTES + _bare_witness_bytes(atom)
+
+
+def _bare_witness_bytes(atom: Atom) -> int:
+    """Return the most that a bare witness takes; it depends on the atom alone, as it must without witnesses too."""
+    if atom.use is not _DEDUP:
+        return BARE_WITNESS_BYTES
+    hashes_bytes = sum(len(_encode(key.name)) + _HASH_TEXT_BYTES for key in atom.keys)
+    return max(BARE_WITNESS_BYTES, _EMPTY_WITNESS_BYTES + hashes_bytes)
+
+
+def _bare_bytes(fact: Fact, atom: Atom) -> int:
     """Return the most that a fact takes when its witness is bare."""
     keys_bytes = len(_encode(fact.keys)) if fact.keys else 1
-    witness_bytes = 1 if fact.witness is None else BARE_WITNESS_BYTES
-    return BARE_FACT_BYTES - BARE_WITNESS_BYTES - _IDENTITY_BYTES + witness_bytes + len(fact.identity) + keys_bytes
+    witness_bytes = 1 if fact.witness is None else _bare_witness_bytes(atom)
+    return _BESIDE_BYTES + witness_bytes + len(fact.identity) + keys_bytes
 
 
 def _at(fact: Fact, level: _Level) -> Fact:

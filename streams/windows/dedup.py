@@ -20,8 +20,9 @@ What determines it:
   the records are read: at the end of a replay, windows close as of their last record.
 - The **value** of a name is that of the first witness that has one: the rule's subjects in source order, and of each
   the witnesses by start, those without a start last, and then by identity. It is looked up as in the subject's where.
-  Ingest hashes it as it does the join keys of pairs, with the redaction key if the attribute is redacted. If no witness
-  has it, it is missing, and findings that lack it are grouped together.
+  Ingest hashes it as it does the join keys of pairs, with the redaction key if the attribute is redacted, and keeps the
+  hash whatever the budget of the record. If no witness has it, it is missing, and findings that lack it are grouped
+  together.
 
 All revisions of a finding look at the hits of all subjects, whatever the verdict, so that they have one dedup uid. A
 revision has another one only if a late span has another value and its witness comes before the others in this order.

@@ -6,11 +6,21 @@ import msgspec
 import pytest
 
 from dsl import RuleSet, Span, compile_texts
+from dsl.judge.atoms import Use
 from streams.decode.decoder import Decoded, TraceSpans
 from streams.errors import RecordError
 from streams.projection.audit_records import extract
-from streams.projection.budget import FACT_BYTES, MIN_BYTES, Budget, Projection, RecordFacts, project
+from streams.projection.budget import (
+    FACT_BYTES,
+    MIN_BYTES,
+    Budget,
+    Projection,
+    RecordFacts,
+    bare_fact_bytes,
+    project,
+)
 from streams.projection.project import Projector
+from streams.projection.redact import Redaction, treatments
 from tests.support import poison
 from tests.support.builders import shown_of, trace_id
 from tests.support.decoding import decode
@@ -127,6 +137,54 @@ def test_showing_nothing_refuses_the_same(rules: RuleSet, count: int) -> None:
 
     assert len(showing.of_trace(spans)) == len(bare.of_trace(spans))
     assert showing.refusal == bare.refusal
+
+
+GROUPED = f"""// id: r
+// dedup: user.id, tenant.id for 1h
+when {{ {poison.HIT} }} always {{ reviewed }}
+"""
+
+
+@pytest.mark.parametrize("redaction", [Redaction(), Redaction(treatments("user.id=hash"), b"0123456789abcdef")])
+def test_values_that_group_signals_stay(redaction: Redaction) -> None:
+    """Beyond the budget, the hashes by which `dedup` groups signals remain, so the budget never changes a group."""
+    rules, _ = compile_texts({"t.rules": GROUPED})
+    projector = Projector(rules, redaction=redaction)
+    spans = [span(number, **{"user.id": "u" * 900, "tenant.id": f"t{number}"}) for number in range(150)]
+    whole = projector.facts_of(spans)
+    room_bytes = 150 * 165
+
+    facts = RecordFacts(projector, room_bytes)
+    bounded = facts.of_trace(spans)
+
+    dedup = {fingerprint for fingerprint, atom in rules.atoms.items() if atom.use is Use.DEDUP}
+    assert {(TRUNCATED_KEY,)} == {tuple(shown_of(each).attributes) for each in bounded if each.atom not in dedup}
+    assert [each for each in whole if each.atom in dedup] == [each for each in bounded if each.atom in dedup]
+    assert {("tenant.id", "user.id")} == {tuple(shown_of(each).attributes) for each in bounded if each.atom in dedup}
+    assert facts.size_bytes <= room_bytes
+
+
+@pytest.mark.parametrize("names", [1, 2, 8])
+def test_values_that_group_signals_count(names: int) -> None:
+    """The hashes count against the budget, and a record is refused with them as without witnesses."""
+    by = ", ".join(f"a.rather.long.name.{number}" for number in range(names))
+    rules, _ = compile_texts({"t.rules": GROUPED.replace("user.id, tenant.id", by)})
+    attributes = {f"a.rather.long.name.{number}": "u" for number in range(names)}
+
+    refusals = []
+    for count in range(1, 150, 2):
+        spans = [span(number, **attributes) for number in range(count)]
+        showing, bare = (RecordFacts(Projector(rules, shows=shows), 16 << 10) for shows in (True, False))
+        assert len(showing.of_trace(spans)) == len(bare.of_trace(spans))
+        assert showing.size_bytes <= 16 << 10
+        assert showing.refusal == bare.refusal
+        refusals.append(showing.refusal)
+
+    assert {None, Refusal(RefusalReason.OVER_BUDGET)} == set(refusals)
+    for fact in Projector(rules).facts_of([span(1, **attributes)]):
+        atom = rules.atoms[fact.atom]
+        if atom.use is Use.DEDUP:
+            assert size_bytes([fact]) <= bare_fact_bytes(atom)
 
 
 def test_fault_of_the_program_is_a_dead_letter(rules: RuleSet, monkeypatch: pytest.MonkeyPatch) -> None:
