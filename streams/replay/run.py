@@ -7,6 +7,7 @@ finally what was read and counted.
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from heapq import heappop, heappush
 from multiprocessing.context import ForkContext, SpawnContext
@@ -116,12 +117,19 @@ class Replay:
             yield heappop(self._signals)
 
 
+def _can_fork() -> bool:
+    """Return whether processes may be forked: they have everything imported, which saves most of a CPU second.
+
+    They lack the other threads of this process, and a lock that one of those holds would never be released.
+    """
+    return sys.platform == "linux" and threading.active_count() == 1
+
+
 class Team:
     """The processes of a replay; they wait for a job, receive one, and report."""
 
-    def __init__(self, count: int, *, forks: bool = sys.platform == "linux") -> None:
-        # A forked process has everything imported, which saves most of a CPU second, but has no threads of its parent.
-        context = ForkContext() if forks else SpawnContext()
+    def __init__(self, count: int, *, forks: bool | None = None) -> None:
+        context = ForkContext() if (_can_fork() if forks is None else forks) else SpawnContext()
         self.count = count
         self._outbox: Outbox = context.Queue()
         self._inboxes: list[Inbox] = [context.Queue() for _ in range(count)]
