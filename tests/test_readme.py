@@ -175,7 +175,7 @@ def test_archive_command_archives_the_topics(installed: dict[str, str], tmp_path
 @pytest.mark.broker
 def test_replay_command_prints_a_summary(installed: dict[str, str], tmp_path: Path) -> None:
     """The `betrace replay` command prints a line per rule, in figures and in words."""
-    [command] = page("streams/replay")
+    command, _ = page("streams/replay")
     send(installed, request("pii.readme"))
 
     done = run(command, tmp_path, installed)
@@ -184,6 +184,18 @@ def test_replay_command_prints_a_summary(installed: dict[str, str], tmp_path: Pa
     assert 1 == done.returncode, done.stderr
     assert (1, 1) == (line["applicable"], line["broken"])
     assert line["statement"].startswith('1 of 1 traces broke "PII" between ')
+
+
+@pytest.mark.broker
+def test_find_command_prints_the_traces(installed: dict[str, str], tmp_path: Path) -> None:
+    """The `betrace find` command prints the traces for which its expression is true."""
+    _, command = page("streams/replay")
+    send(installed, request("payment"))
+
+    done = run(f"{command} --format json", tmp_path, installed)
+
+    assert 0 == done.returncode, done.stderr
+    assert [TRACE_ID] == [json.loads(line)["trace_id"] for line in done.stdout.splitlines()]
 
 
 @pytest.mark.broker

@@ -25,6 +25,7 @@ from streams.replay.period_reader import PeriodReader
 from streams.replay.plan import Period
 from streams.replay.run import Result
 from topics.otlp.requests import RecordKind
+from topics.records.facts import TICK_MS
 from topics.signals.digest import digest
 from topics.times import rfc3339_clamped
 
@@ -175,12 +176,12 @@ class Matches:
 
 
 def _window(signal: Signal) -> Period:
-    """Return the record time of the window that a signal is about."""
+    """Return the record time of the window that a signal is about, up to the end of the tick in which it closed."""
     if signal.record is None:
         raise ValueError("the signal has no record")
     read = digest(signal.record.value)
     first_ms = read.time_ms if read.first_ms is None else read.first_ms
-    return Period(min(first_ms, signal.first_ms), signal.closed_ms + 1)
+    return Period(min(first_ms, signal.first_ms), signal.closed_ms + TICK_MS)
 
 
 def merged(windows: Mapping[bytes, Period]) -> Iterable[tuple[Period, set[bytes]]]:
