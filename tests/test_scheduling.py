@@ -6,6 +6,9 @@ import subprocess
 import sys
 from collections import OrderedDict
 from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
 
 from tests.support.scheduling import CrashTolerantScheduling
 from tests.support.waiting import WAIT_S
@@ -26,14 +29,14 @@ def test_after(): pass
 PASSES = "def test_one(): pass\ndef test_two(): pass\n"
 
 
-def run(root: Path, files: dict[str, str], processes: int, *more: str) -> str:
+def run(root: Path, files: dict[str, str], processes: int) -> str:
     """Runs these test files, and returns what pytest printed."""
     for name, content in {"conftest.py": CONFTEST, **files}.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(content)
     options = ["-p", "no:cacheprovider", "-c", "/dev/null", "--numprocesses", str(processes), "--dist", "loadfile"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, *more, "--rootdir", str(root), str(root)],
+        [sys.executable, "-m", "pytest", *options, "--rootdir", str(root), str(root)],
         capture_output=True,
         text=True,
         timeout=WAIT_S,
@@ -71,10 +74,34 @@ def test_work_that_reached_a_dead_process_is_handed_out_again() -> None:
     assert {"test_a.py": {tests[1]: False}} == scheduler.workqueue
 
 
-def test_long_files_come_first(tmp_path: Path) -> None:
-    """A file that takes long is not left to the end, though it has few tests."""
-    files = {"tests/dsl/test_short.py": PASSES, "tests/broker/test_long.py": "def test_one(): pass\n"}
+def next_file(process: int, processes: int, files: list[str]) -> str:
+    """Returns the file that a process gets first."""
+    nodes = [Mock(spec=["send_runtest_some"]) for _ in range(processes)]
+    scheduler = CrashTolerantScheduling.__new__(CrashTolerantScheduling)
+    tests = {file: f"{file}::test_one" for file in files}
+    scheduler.workqueue = OrderedDict((file, {test: False}) for file, test in tests.items())
+    scheduler.assigned_work = {node: OrderedDict() for node in nodes}
+    scheduler.registered_collections = {node: [*tests.values()] for node in nodes}
+    scheduler._assign_work_unit(nodes[process])
+    [file] = scheduler.assigned_work[nodes[process]]
+    return str(file)
 
-    lines = run(tmp_path, files, 1, "--verbose").splitlines()
 
-    assert [True, False, False] == ["test_long.py" in line for line in lines if "PASSED" in line]
+LONG, SHORT = "tests/broker/test_long.py", "tests/dsl/test_short.py"
+
+
+@pytest.mark.parametrize(
+    ("process", "processes", "files", "expected"),
+    [
+        (0, 1, [SHORT, LONG], LONG),
+        (0, 3, [LONG, SHORT], SHORT),
+        (1, 3, [SHORT, LONG], LONG),
+        (0, 3, [LONG], LONG),
+        (1, 3, [SHORT], SHORT),
+    ],
+)
+def test_long_files_come_first_but_for_one_process(
+    process: int, processes: int, files: list[str], expected: str
+) -> None:
+    """Of several processes the first begins with the other files, so that the processor is not idle meanwhile."""
+    assert expected == next_file(process, processes, files)

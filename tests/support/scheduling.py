@@ -5,7 +5,7 @@ never reports, so it gets nothing else, and the run hangs without a report. The 
 died is run again as well, and kills the next process.
 
 xdist begins with the files of the most tests. Those that start programs have few tests that take long: the last of them
-would be waited for alone.
+would be waited for alone. As they mostly wait, one process begins with the others, which compute.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ class CrashTolerantScheduling(LoadFileScheduling):  # type: ignore[misc]  # xdis
 
     def _assign_work_unit(self, node: WorkerController) -> None:
         """Give a process the next file."""
-        if (file := next((file for file in self.workqueue if file.startswith(LONG)), None)) is not None:
+        computes = len(self.nodes) > 1 and node is self.nodes[0]
+        file = next((file for file in self.workqueue if file.startswith(LONG) is not computes), None)
+        if file is not None:
             self.workqueue.move_to_end(file, last=False)
         # To a process that has just died nothing can be sent; `remove_node` then hands out what it was to do.
         with suppress(OSError):
