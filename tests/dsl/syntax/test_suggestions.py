@@ -80,7 +80,7 @@ def test_what_is_suggested_compiles(written: str, suggested: str, corrected: str
     [
         "when { deploy } always { approval.where(user.id == deploy.user.id) }",
         "when { deploy } always { approval.where(by != deploy.user.id) }",
-        "when { deploy } always { approval.where(by in [deploy.by, bot]) }",
+        "when { deploy } always { approval.where(by in [deploy.by]) }",
         "when { deploy } always { user.id == deploy.user.id and amount == deploy.price }",
         'when { deploy } always { trace.has("own").where(by == deploy.by) }',
         'when { a } always { each a has b with k == "x" }',
